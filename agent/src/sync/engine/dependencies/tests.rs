@@ -5,9 +5,10 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
+use crate::compile::declared::DeclaredSet;
 use crate::model::finding::Code;
 use crate::model::object::GroupKind;
-use crate::sync::engine::tests::{applied, applies, begin_sync, declared, live, recorded};
+use crate::sync::engine::tests::{applied, applies, begin_sync, declared, deleted, live, recorded};
 use crate::sync::engine::{Command, Event, Failure, Notice, Outcome, Report, Retry, Settings};
 use crate::sync::live::Observed;
 
@@ -37,6 +38,188 @@ fn last_report(commands: &[Command]) -> Option<&Report> {
         Command::Report(report) => Some(&**report),
         _ => None,
     })
+}
+
+/// A ConfigMap that depends on this object, if it is named.
+fn config_map(name: &str, on: &str) -> String {
+    let on = if on.is_empty() { String::new() } else { format!("config.kubernetes.io/depends-on: {on}") };
+    format!(
+        "---\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  namespace: default\n  annotations: {{{on}}}\n"
+    )
+}
+
+const FOLDER: &str = "/namespaces/default/ConfigMap/folder";
+
+fn map_id(name: &str) -> ObjectId {
+    ObjectId::new(&GroupKind::new("", "ConfigMap"), "default", name)
+}
+
+fn failures(commands: &[Command]) -> usize {
+    commands.iter().filter(|command| matches!(command, Command::Notice(Notice::Failed(_)))).count()
+}
+
+fn reads(commands: &[Command], id: &ObjectId) -> bool {
+    commands.iter().any(|command| matches!(command, Command::Read(read) if read.id == *id))
+}
+
+/// The Deployment is ready, or not.
+fn status(is_ready: bool) -> serde_json::Value {
+    match is_ready {
+        true => json!({
+            "observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1,
+            "conditions": [{"type": "Available", "status": "True"}],
+        }),
+        false => json!({}),
+    }
+}
+
+/// The status of the Deployment changes, and is read. Returns the commands that follow.
+fn see_deployment(state: &mut State, set: &DeclaredSet, version: u64, is_ready: bool, now: Instant) -> Vec<Command> {
+    let object = live(set, &deployment(), version, status(is_ready));
+    let seen = Event::Seen(deployment(), Box::new(Observed::of(&object)));
+    let mut commands = state.step(seen, now);
+    if !reads(&commands, &deployment()) {
+        commands = state.step(Event::Woken, now + Duration::from_secs(1));
+    }
+    assert!(reads(&commands, &deployment()), "{commands:?}");
+    state.step(Event::Finished(deployment(), Outcome::Read(Box::new(object))), now + Duration::from_secs(1))
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_object_of_others_that_is_not_there_is_told_after_the_first_look_and_once() {
+    let (set, mut now, folder) = (declared(&config_map("web", FOLDER)), Instant::now(), map_id("folder"));
+    let (mut state, commands) = begin_sync(&set, TIMEOUT, now);
+    assert!(reads(&commands, &folder) && failures(&commands) == 0, "{commands:?}");
+    for told in [1, 0, 0] {
+        let mut commands = state.step(Event::Finished(folder.clone(), Outcome::Absent(0)), now);
+        let first = failures(&commands);
+        while !reads(&commands, &folder) {
+            now = state.next_wake().expect("it is looked at again");
+            commands = state.step(Event::Woken, now);
+        }
+        assert_eq!((first, failures(&commands)), (told, 0));
+    }
+}
+
+/// Whatever the labels of an object say, it is the sync's only if the record has it.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_object_of_others_with_the_labels_of_the_sync_is_enough_to_depend_on() {
+    let (set, now, folder) = (declared(&config_map("web", FOLDER)), Instant::now(), map_id("folder"));
+    let (mut state, _) = begin_sync(&set, TIMEOUT, now);
+    let object = live(&declared(&config_map("folder", "")), &folder, 7, json!({}));
+    let commands = state.step(Event::Finished(folder, Outcome::Read(Box::new(object))), now);
+    assert!(applies(&commands, "web"), "{commands:?}");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_object_that_goes_is_not_enough_to_depend_on() {
+    let stays: String = ["a", "b", "c"].map(|name| config_map(name, "")).concat();
+    let (first, second) =
+        (declared(&(stays.clone() + &config_map("folder", ""))), declared(&(stays + &config_map("web", FOLDER))));
+    let now = Instant::now();
+    let (mut state, _) = begin_sync(&first, TIMEOUT, now);
+    for id in first.objects.keys() {
+        state.step(Event::Finished(id.clone(), applied(&live(&first, id, 5, json!({})))), now);
+    }
+    let compiled = Event::Compiled { commit: "b".repeat(40), declared: Some(second), findings: Vec::new() };
+    let mut commands = state.step(compiled, now);
+    commands.extend(recorded(&mut state, now));
+    assert!(!applies(&commands, "web") && deleted(&commands) == [map_id("folder")], "{commands:?}");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn drift_that_waits_for_another_object_is_reported() {
+    let (set, now, web) = (declared(MANIFESTS), Instant::now(), map_id("web"));
+    let (mut state, _) = begin_sync(&set, TIMEOUT, now);
+    state.step(Event::Finished(deployment(), applied(&live(&set, &deployment(), 2, status(true)))), now);
+    state.step(Event::Finished(web.clone(), applied(&live(&set, &web, 3, json!({})))), now);
+    assert!(state.is_synced());
+    let later = now + TIMEOUT;
+    see_deployment(&mut state, &set, 4, false, later);
+    // All that this changes is reported.
+    while let Some(wake) = state.next_wake().filter(|wake| *wake < later + TIMEOUT / 2) {
+        state.step(Event::Woken, wake);
+    }
+    let drifts = later + TIMEOUT / 2;
+    let mut object = live(&set, &web, 5, json!({}));
+    object.metadata_mut()["managedFields"] = json!([]);
+    let mut commands = state.step(Event::Seen(web.clone(), Box::new(Observed::of(&object))), drifts);
+    assert!(!applies(&commands, "web"), "{commands:?}");
+    while let Some(wake) = state.next_wake().filter(|wake| *wake < drifts + TIMEOUT / 4) {
+        commands.extend(state.step(Event::Woken, wake));
+    }
+    let resources = last_report(&commands).and_then(|report| report.resources.as_ref()).expect("it waits now");
+    assert!(resources.iter().any(|it| it.id == web && it.waits_for == Some(deployment())), "{resources:?}");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_awaited_object_that_is_made_in_the_second_attempt_is_no_repair() {
+    let (set, now) = (declared(MANIFESTS), Instant::now());
+    let (mut state, _) = begin_sync(&set, TIMEOUT, now);
+    let failure = Failure { finding: Finding::new(Code::ApiServer, "no"), retry: Retry::Object, refused: false };
+    let mut commands = state.step(Event::Finished(deployment(), Outcome::Failed(failure)), now);
+    let mut wake = now;
+    while !applies(&commands, "db") {
+        wake = state.next_wake().expect("it is tried again");
+        commands = state.step(Event::Woken, wake);
+    }
+    let object = live(&set, &deployment(), 2, status(true));
+    let commands = state.step(Event::Finished(deployment(), applied(&object)), wake);
+    let is_repair = |command: &Command| matches!(command, Command::Notice(Notice::Repaired(_)));
+    assert!(applies(&commands, "web") && !commands.iter().any(is_repair), "{commands:?}");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_wait_after_an_attempt_that_failed_begins_anew() {
+    let (set, begin, web) = (declared(MANIFESTS), Instant::now(), map_id("web"));
+    let (mut state, _) = begin_sync(&set, TIMEOUT, begin);
+    state.step(Event::Finished(deployment(), applied(&live(&set, &deployment(), 2, status(false)))), begin);
+    let attempt = begin + TIMEOUT - Duration::from_secs(10);
+    assert!(applies(&see_deployment(&mut state, &set, 3, true, attempt), "web"));
+    let failure = Failure { finding: Finding::new(Code::ApiServer, "no"), retry: Retry::Soon, refused: false };
+    let after = attempt + Duration::from_secs(1);
+    see_deployment(&mut state, &set, 4, false, after);
+    state.step(Event::Finished(web.clone(), Outcome::Failed(failure)), after + Duration::from_secs(1));
+    let late = |state: &State| {
+        let findings = state.last_report().sync.findings;
+        findings.iter().any(|finding| finding.message.contains("not ready within 1m0s"))
+    };
+    let mut told_at = None;
+    while let Some(wake) = state.next_wake().filter(|wake| told_at.is_none() && *wake < begin + TIMEOUT * 3) {
+        state.step(Event::Woken, wake);
+        told_at = late(&state).then_some(wake);
+    }
+    assert!(told_at.is_some_and(|at| at >= after + TIMEOUT), "{:?}", told_at.map(|at| at - begin));
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn of_a_chain_of_objects_that_go_only_the_last_one_goes_at_first() {
+    let stays: String = (0..10).map(|n| config_map(&format!("stays{n}"), "")).collect();
+    let chain = config_map("first", "")
+        + &config_map("second", "/namespaces/default/ConfigMap/first")
+        + &config_map("third", "/namespaces/default/ConfigMap/second");
+    let (set, now) = (declared(&(stays.clone() + &chain)), Instant::now());
+    let (mut state, _) = begin_sync(&set, TIMEOUT, now);
+    let order = set.objects.keys().filter(|id| id.name() != "second" && id.name() != "third").cloned();
+    for id in order.chain([map_id("second"), map_id("third")]) {
+        state.step(Event::Finished(id.clone(), applied(&live(&set, &id, 5, json!({})))), now);
+    }
+    let next = Some(declared(&stays));
+    let mut commands =
+        state.step(Event::Compiled { commit: "b".repeat(40), declared: next, findings: Vec::new() }, now);
+    commands.extend(recorded(&mut state, now));
+    assert_eq!(deleted(&commands), [map_id("third")]);
+    for (gone, next) in [("third", "second"), ("second", "first")] {
+        state.step(Event::Finished(map_id(gone), Outcome::Deleted), now);
+        assert_eq!(deleted(&state.step(Event::Gone(map_id(gone), 9), now)), [map_id(next)]);
+    }
 }
 
 #[test]
@@ -209,6 +392,7 @@ fn an_object_outside_of_the_namespace_of_a_repo_sync_is_not_looked_at() {
     }
     let sends = |command: &&Command| matches!(command, Command::Read(_) | Command::Apply(..));
     assert_eq!(commands.iter().filter(sends).count(), 0, "{commands:?}");
+    assert_eq!(failures(&commands), 1, "it is told at once");
     let findings = state.last_report().sync.findings;
     assert!(findings.len() == 1 && findings[0].message.contains("outside of the namespace"), "{findings:?}");
 }
