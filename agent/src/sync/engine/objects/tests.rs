@@ -111,3 +111,73 @@ proptest! {
         }
     }
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn the_queue_tells_repairs_from_the_work_of_a_commit() {
+    let (mut objects, order) = (Objects::default(), Order::default());
+    let place = |class, number| QueuePlace::of(class, &id(number), &order);
+    assert!(!objects.has_commit_work() && objects.queued_repairs().next().is_none());
+    objects.queue(&id(1), place(WorkClass::Repair, 1));
+    assert!(!objects.has_commit_work());
+    objects.queue(&id(2), place(WorkClass::Prune, 2));
+    assert!(objects.has_commit_work());
+    assert_eq!(objects.queued_repairs().collect::<Vec<_>>(), [&id(1)]);
+    objects.queue(&id(1), place(WorkClass::Sync, 1));
+    assert_eq!(objects.queued_repairs().count(), 1, "it keeps its place before the work of the commit");
+    objects.queue(&id(2), place(WorkClass::Repair, 2));
+    assert_eq!(objects.queued_repairs().count(), 2, "it is moved forward");
+    let sent =
+        InFlight { place: place(WorkClass::Sync, 3), sent: Sent::Other, repair: None, deferred: None, recorded: false };
+    objects.set_phase(&id(3), Phase::InFlight(Box::new(sent)));
+    objects.queue(&id(3), place(WorkClass::Repair, 3));
+    assert!(objects.is_in_flight(&id(3)), "its answer is awaited");
+}
+
+/// The heat of an object that is repaired so many times at once.
+fn repaired(times: usize, before: Option<Heat>, now: Instant) -> Heat {
+    (0..times).fold(before, |heat, _| Some(Heat::after_repair(heat, now, now))).expect("at least once")
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn repairs_are_counted_for_about_a_minute() {
+    let begin = Instant::now();
+    let heat = repaired(20, None, begin);
+    assert_eq!((heat.frequency(), heat.pauses()), ("about 20 times a minute".to_owned(), 15));
+    let later = repaired(1, Some(heat), begin + Duration::from_secs(60));
+    assert_eq!(later.frequency(), "about 8 times a minute", "a third, and this one");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_fight_that_is_over_begins_again_with_the_next_repair() {
+    let heat = repaired(20, None, Instant::now());
+    let over = heat.cools_at();
+    let cooled = heat.cooled(over).expect("its repairs are not forgotten yet");
+    assert!(!cooled.is_fight());
+    assert_eq!(repaired(1, Some(cooled), over).frequency(), "about 6 times a minute");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn new_rights_make_the_pauses_short_again_and_take_no_failure_back() {
+    let finding = crate::model::finding::Finding::new(crate::model::finding::Code::Applier, "no");
+    for (passing, attempts) in [(false, 1), (true, 4)] {
+        let mut record = FailureRecord { finding: finding.clone(), worded_at: Instant::now(), attempts: 9, passing };
+        record.begin_anew();
+        assert!(record.is_told() && record.attempts == attempts);
+    }
+}
+
+#[test]
+fn what_holds_others_is_deleted_after_them() {
+    let place = |group: &str, kind: &str| {
+        let id = ObjectId::new(&GroupKind::new(group, kind), "", "a");
+        QueuePlace::of(WorkClass::Prune, &id, &Order::default())
+    };
+    let definition = place("apiextensions.k8s.io", "CustomResourceDefinition");
+    for (group, kind) in [("", "ConfigMap"), ("", "ResourceQuota"), ("storage.k8s.io", "StorageClass")] {
+        assert!(place(group, kind) < definition && definition < place("", "Namespace"), "{kind}");
+    }
+}
