@@ -1,6 +1,7 @@
 //! Objects that move to another sync, and Namespaces with objects of another one.
 
 mod moved_late;
+mod shared;
 
 use serde_json::json;
 
@@ -290,6 +291,9 @@ fn objects_that_move_are_not_held_by_the_guard() {
     let mut scene = Scene::new(&maps(0..30), held(FIRST, "elsewhere", ""));
     scene.commit(SECOND, &maps(20..30));
     assert!(scene.findings()[0].starts_with("KNV2006"), "{:?}", scene.findings());
+    scene.commands.clear();
+    scene.tell(held(SECOND, "elsewhere", ""));
+    assert!(scene.commands.is_empty(), "nothing is judged again: {:?}", scene.commands);
     scene.tell(held(SECOND, "elsewhere", &maps(0..20)));
     scene.answer(&declared(&maps(20..30)));
     assert_eq!((scene.deleted(), scene.released().len()), (vec![], 20));
@@ -361,6 +365,9 @@ fn deletions_wait_for_the_other_syncs_of_the_repository_to_read_the_commit() {
     let mut moved = begin();
     moved.tell(held(SECOND, "", &config_map("moves")));
     assert_eq!((moved.deleted(), moved.released()), (vec![], vec!["moves"]));
+    moved.now += READ_TOO * 2;
+    moved.step(Event::Woken);
+    assert!(moved.state.next_wake().is_none_or(|wake| wake > moved.now), "nothing waits any more");
 
     let mut late = begin();
     let began = late.now;
@@ -400,6 +407,9 @@ fn a_sync_that_goes_after_this_one_is_not_waited_for() {
     };
     scene.step(Event::Syncs(Arc::new(syncs("other").into_iter().collect())));
     assert!(!scene.state.is_synced(), "a circle that this sync is not in");
+    let apart = [(":root_apart".to_owned(), syncs("root-sync")[2].1.clone())];
+    scene.step(Event::Syncs(Arc::new(syncs("other").into_iter().chain(apart).collect())));
+    assert!(!scene.state.is_synced(), "another sync has this one");
     scene.step(Event::Syncs(Arc::new(syncs("root-sync").into_iter().collect())));
     scene.commands.extend(recorded(&mut scene.state, scene.now));
     assert!(scene.state.is_synced(), "{:#?}", scene.state.last_report());

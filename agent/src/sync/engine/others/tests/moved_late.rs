@@ -78,3 +78,66 @@ fn a_deletion_that_waits_is_not_sent_for_an_object_that_another_sync_declares_no
     scene.step(Event::Finished(moves, Outcome::Withdrawn));
     assert_eq!(scene.released(), ["moves"]);
 }
+
+/// A Namespace that the sync deletes, as it is asked for.
+fn deleting(name: &str) -> Scene {
+    let mut scene = Scene::new(&(config_map("stays") + &namespace(name)), held(FIRST, "", ""));
+    scene.tell(held(SECOND, "", ""));
+    scene.commit(SECOND, &config_map("stays"));
+    assert_eq!(scene.deleted(), [name]);
+    scene
+}
+
+#[test]
+fn the_deletion_of_a_namespace_that_others_need_now_is_withdrawn() {
+    let withdraws = |scene: &Scene| scene.commands.iter().any(|command| matches!(command, Command::Withdraw));
+    let inside = config_map("theirs").replace("namespace: shop", "namespace: goes");
+    let cases = [(held(SECOND, "", ""), false), (held(SECOND, "", &inside), true), (refusing(""), true)];
+    for (other, is_withdrawn) in cases {
+        let mut scene = deleting("goes");
+        scene.tell(other);
+        assert_eq!(withdraws(&scene), is_withdrawn, "{:?}", scene.commands);
+    }
+}
+
+#[test]
+fn a_sync_that_is_deleted_waits_for_no_sync_that_refuses_its_commit() {
+    let mut scene = Scene::new(&(config_map("stays") + &namespace("goes")), held(FIRST, "", ""));
+    scene.tell(refusing(""));
+    let declared = Some(Arc::new(DeclaredSet { undeclared: Undeclared::Deleted, ..DeclaredSet::default() }));
+    scene.step(Event::Compiled { commit: SECOND.to_owned(), declared, findings: Vec::new() });
+    let stays = deleted(&scene.commands).remove(0);
+    scene.step(Event::Finished(stays.clone(), Outcome::Deleted));
+    scene.step(Event::Gone(stays, 9));
+    assert_eq!(scene.deleted(), ["stays", "goes"]);
+}
+
+/// The sync declares the RepoSync and its directory in one repository. What tenants make for themselves keeps nothing.
+#[test]
+fn a_claim_that_may_move_to_a_declared_repo_sync_that_refuses_the_commit_is_not_deleted() {
+    let claim = "---\napiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: moves, namespace: shop}\n\
+                 spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}\n";
+    let sync = |name: &str, namespace: &str| {
+        format!(
+            "---\napiVersion: configsync.gke.io/v1beta1\nkind: RepoSync\n\
+             metadata: {{name: {name}, namespace: {namespace}}}\nspec: {{git: {{repo: elsewhere}}}}\n"
+        )
+    };
+    let cases = [
+        (vec![("a", "shop")], ("a", "shop"), false),
+        (vec![("a", "shop"), ("b", "shop")], ("b", "shop"), false),
+        (vec![("a", "shop")], ("b", "shop"), true),
+        (vec![("a", "bank")], ("a", "bank"), true),
+    ];
+    for (declared_syncs, (name, namespace), goes) in cases {
+        let syncs: String = declared_syncs.iter().map(|(name, namespace)| sync(name, namespace)).collect();
+        let stays = config_map("stays") + &syncs;
+        let mut scene = Scene::new(&(stays.clone() + claim), held(FIRST, "elsewhere", ""));
+        let managers = declared_syncs.iter().map(|(name, namespace)| SyncId::repo(namespace, name).manager());
+        let mut others: AllSyncs = managers.map(|manager| (manager, held(SECOND, "elsewhere", ""))).collect();
+        others.insert(SyncId::repo(namespace, name).manager(), refusing(""));
+        scene.tell_all(others);
+        scene.commit(SECOND, &stays);
+        assert_eq!(scene.deleted() == ["moves"], goes, "{declared_syncs:?} {name}: {:?}", scene.findings());
+    }
+}
