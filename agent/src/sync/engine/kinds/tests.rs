@@ -391,3 +391,105 @@ fn a_sync_that_stops_before_it_has_read_its_source_claims_nothing() {
     assert!(report.syncing && !report.synced, "{report:?}");
     assert!(report.resources.is_none(), "the record of the process before is right");
 }
+
+fn two_config_maps() -> Arc<DeclaredSet> {
+    let map = |name: &str| format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: ns}}\n");
+    declared(&(map("a") + &map("b")))
+}
+
+/// A sync of these objects, which are applied.
+fn synced(set: &Arc<DeclaredSet>, now: Instant) -> State {
+    let (mut state, _) = begin_sync(set, Duration::from_secs(300), now);
+    for id in set.objects.keys() {
+        state.step(Event::Finished(id.clone(), applied(&live(set, id, 5, json!({})))), now);
+    }
+    assert!(state.is_synced());
+    state
+}
+
+fn is_applied(commands: &[Command], id: &ObjectId) -> bool {
+    commands.iter().any(|command| matches!(command, Command::Apply(object, ..) if object.id == *id))
+}
+
+fn seen(set: &DeclaredSet, id: &ObjectId, version: u64) -> Event {
+    Event::Seen(id.clone(), Box::new(crate::sync::live::Observed::of(&live(set, id, version, json!({})))))
+}
+
+/// A watch lists its kind again when it has missed changes. The list is at least as new as the newest object in it.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_second_list_of_a_watch_tells_what_is_gone() {
+    let (set, now) = (two_config_maps(), Instant::now());
+    let [a, b] = [0, 1].map(|n| set.objects.keys().nth(n).expect("two").clone());
+    let mut state = synced(&set, now);
+    state.step(Event::Listing(a.group_kind(), 1), now);
+    state.step(seen(&set, &b, 5), now);
+    let commands = state.step(Event::Listed(a.group_kind(), 1), now);
+    assert!(is_applied(&commands, &a) && !is_applied(&commands, &b), "{commands:?}");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_object_whose_deletion_failed_is_gone_when_a_newer_list_does_not_show_it() {
+    let (set, now) = (two_config_maps(), Instant::now());
+    let [a, b] = [0, 1].map(|n| set.objects.keys().nth(n).expect("two").clone());
+    let mut state = synced(&set, now);
+    let one = DeclaredSet { objects: [(a.clone(), set.objects[&a].clone())].into(), ..DeclaredSet::default() };
+    let next = Some(Arc::new(one));
+    let mut commands =
+        state.step(Event::Compiled { commit: "b".repeat(40), declared: next, findings: Vec::new() }, now);
+    commands.extend(recorded(&mut state, now));
+    assert_eq!(deleted(&commands), std::slice::from_ref(&b));
+    let finding = Finding::new(Code::Applier, "no");
+    let failure = crate::sync::engine::Failure { finding, retry: crate::sync::engine::Retry::Object, refused: true };
+    state.step(Event::Finished(b.clone(), Outcome::Failed(failure)), now);
+    assert!(!state.is_synced());
+    state.step(Event::Listing(a.group_kind(), 2), now);
+    state.step(seen(&set, &a, 9), now);
+    let commands = state.step(Event::Listed(a.group_kind(), 2), now);
+    let reads = |command: &Command| matches!(command, Command::ReadAsAgent(read) if read.id == b);
+    assert!(commands.iter().any(reads), "it may be there without its label: {commands:?}");
+    state.step(Event::Finished(b.clone(), Outcome::Absent(0)), now);
+    assert!(state.is_synced(), "{:?}", state.last_report());
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_object_of_another_sync_is_in_the_way_no_more_when_its_kind_is_not_served() {
+    let manifest = "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: a, namespace: ns}\n";
+    let (set, now) = (declared(manifest), Instant::now());
+    let a = set.objects.keys().next().expect("one").clone();
+    let (mut state, _) = begin_sync(&set, Duration::from_secs(300), now);
+    let mut others = live(&set, &a, 6, json!({}));
+    let metadata = others.metadata_mut();
+    metadata["annotations"][annotation::MANAGER] = ":root_other".into();
+    metadata["labels"][label::PART_OF] = SyncId::root("other").part_of().into();
+    metadata["managedFields"] = json!([]);
+    state.step(Event::Finished(a.clone(), Outcome::Read(Box::new(others))), now);
+    assert_eq!(state.last_report().sync.findings.len(), 1);
+    assert!(is_applied(&state.step(Event::Unserved(widget()), now), &a), "the answer tells that the kind is missing");
+}
+
+/// Objects of it may be there when it is served again, and the guard has to know of them.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_kind_of_the_commit_before_is_looked_for_with_the_next_commit() {
+    let manifest = "apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: a, namespace: ns}\n";
+    let (set, now) = (declared(manifest), Instant::now());
+    let mut state = synced(&set, now);
+    state.step(Event::Unserved(widget()), now);
+    let commands = state.step(nothing(&"b".repeat(40)), now);
+    let watches = |command: &Command| matches!(command, Command::Watch(kinds) if kinds.contains(&widget()));
+    assert!(commands.iter().any(watches), "{commands:?}");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_audit_that_is_due_during_another_one_follows_it() {
+    let (set, now) = (two_config_maps(), Instant::now());
+    let (mut state, kind) = (synced(&set, now), GroupKind::new("", "ConfigMap"));
+    let audits = |commands: Vec<Command>| commands.iter().filter(|it| matches!(it, Command::Audit(..))).count();
+    assert_eq!([audits(state.step(Event::AuditDue, now)), audits(state.step(Event::AuditDue, now))], [1, 0]);
+    let ended = || Event::AuditEnded(kind.clone(), true);
+    assert_eq!([audits(state.step(ended(), now)), audits(state.step(ended(), now))], [1, 0]);
+}
