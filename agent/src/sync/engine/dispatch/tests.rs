@@ -244,3 +244,60 @@ fn what_failed_before_comes_after_all_that_was_never_tried() {
     let again = applies(&commands);
     assert!(again.len() == 10 && again.iter().all(|id| tried.contains(id)), "{again:?}");
 }
+
+/// Another sync has taken the object that waited for it.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_object_of_others_that_no_object_waits_for_any_more_is_not_read() {
+    let map = |name: &str, on: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\n  namespace: default\n  annotations: {{{on}}}\n"
+        )
+    };
+    let on = "config.kubernetes.io/depends-on: /namespaces/default/ConfigMap/folder";
+    let (set, now) = (declared_set(&(map("web", on) + &map("other", ""))), Instant::now());
+    let id = |name: &str| ObjectId::new(&crate::model::object::GroupKind::new("", "ConfigMap"), "default", name);
+    let reads = |commands: &[Command]| {
+        commands.iter().any(|command| matches!(command, Command::Read(read) if read.id == id("folder")))
+    };
+    let mut others = live_object(&set, &id("web"), 6, json!({}));
+    let metadata = others.metadata_mut();
+    metadata["annotations"]["configsync.gke.io/manager"] = ":root_other".into();
+    metadata["labels"]["applyset.kubernetes.io/part-of"] = SyncId::root("other").part_of().into();
+    metadata["managedFields"] = json!([]);
+    for is_taken in [false, true] {
+        let (mut state, _) = begin_sync(&set, TIMEOUT, now);
+        assert!(reads(&state.step(works(&set, &id("other"), 5), now)));
+        state.step(Event::Finished(id("folder"), Outcome::Absent(0)), now);
+        assert_eq!(applies(&state.step(Event::Gone(id("other"), 6), now)), [id("other")]);
+        let finding = Finding::new(Code::ApiServer, "503");
+        let away = Failure { finding, retry: Retry::Server(Duration::ZERO), refused: false };
+        state.step(Event::Finished(id("other"), Outcome::Failed(away)), now);
+        let later = now + Duration::from_secs(2);
+        assert!(!reads(&state.step(Event::Woken, later)), "the API server is away");
+        if is_taken {
+            state.step(Event::Seen(id("web"), Box::new(Observed::of(&others))), later);
+        }
+        let commands = state.step(Event::ServerAsked(None), later);
+        assert_eq!(reads(&commands), !is_taken, "{commands:?}");
+    }
+}
+
+/// As after the loss of the record: the object is there as it was applied, but for a field that another client has taken.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn drift_of_an_object_that_is_not_in_the_record_is_put_back_after_the_record_is_written() {
+    let (set, now) = (config_maps(1), Instant::now());
+    let id = set.objects.keys().next().expect("one").clone();
+    let settings = begin_sync(&set, TIMEOUT, now).0.settings;
+    let mut state = State::new(crate::sync::engine::Settings { recorded: Default::default(), ..settings });
+    let declared = Some(Arc::clone(&set));
+    let mut commands = state.step(Event::Compiled { commit: "b".repeat(40), declared, findings: Vec::new() }, now);
+    commands.extend(state.step(Event::Listing(id.group_kind(), 1), now));
+    let mut object = live_object(&set, &id, 5, json!({}));
+    object.metadata_mut()["managedFields"][0]["fieldsV1"] = json!({"f:data": {"f:other": {}}});
+    commands.extend(state.step(Event::Seen(id.clone(), Box::new(Observed::of(&object))), now));
+    commands.extend(state.step(Event::Listed(id.group_kind(), 1), now));
+    assert!(applies(&commands).is_empty(), "{commands:?}");
+    assert_eq!(applies(&recorded(&mut state, now)), [id]);
+}
