@@ -266,7 +266,14 @@ fn an_object_that_is_not_as_it_was_applied_is_applied_again_after_pauses_that_gr
         }
         assert_eq!((told, &*pauses), (1, &[0, 0, 1, 2, 4, 8][..]), "{taken_off:?}");
         let findings = state.last_report().sync.findings;
-        assert!(findings.iter().any(|finding| finding.message.contains("did not come back")), "{findings:?}");
+        let lost = if taken_off.len() == 1 {
+            "its annotation configsync.gke.io/declared-hash did"
+        } else {
+            annotation::MANAGER
+        };
+        let is_it = |finding: &Finding| finding.message.contains(lost) && finding.message.contains("not come back");
+        assert!(findings.iter().any(is_it), "{findings:?}");
+        assert!(findings.iter().all(|it| !it.message.contains("label")), "{findings:?}");
         state.step(works(&set, "a", 20), now);
         assert!(state.last_report().sync.findings.is_empty());
     }
@@ -414,4 +421,66 @@ fn a_failure_that_is_likely_over_in_a_moment_keeps_its_pause_when_the_object_is_
     state.step(Event::Seen(a.clone(), Box::new(seen)), now);
     assert!(!applies(&state.step(Event::Gone(a, 13), now), "a"));
     assert!(applies(&state.step(Event::Woken, now + FIRST_SHORT_PAUSE), "a"));
+}
+
+/// Without an answer, an apply may have made the object. What is the sync's already, and what the API server refused, needs no list that
+/// shows it.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn only_an_object_that_may_have_become_the_sync_s_is_to_be_shown() {
+    let (set, now) = (declared(&config_map("a")), Instant::now());
+    let a = id(&set, "a");
+    let unlisted = |state: &State| state.unlisted().count();
+    for refused in [true, false] {
+        let (mut state, _) = begin_sync(&set, TIMEOUT, now);
+        state.step(works(&set, "a", 10), now);
+        let mut drifted = live(&set, &a, 11, json!({}));
+        drifted.metadata_mut()["managedFields"] = json!([]);
+        let seen = Event::Seen(a.clone(), Box::new(Observed::of(&drifted)));
+        assert!(applies(&state.step(seen, now), "a"));
+        state.step(fails(&a, Code::Applier, refused), now);
+        assert_eq!(unlisted(&state), 0, "it is the sync's");
+
+        let (mut state, _) = begin_sync(&set, TIMEOUT, now);
+        let mut of_nobody = live(&set, &a, 9, json!({}));
+        of_nobody.metadata_mut().remove("labels");
+        let commands = state.step(Event::Finished(a.clone(), Outcome::Read(Box::new(of_nobody))), now);
+        assert!(applies(&commands, "a"), "{commands:?}");
+        state.step(fails(&a, Code::Applier, refused), now);
+        assert_eq!(unlisted(&state), usize::from(!refused));
+    }
+}
+
+/// A failure that a write has ended is told no more, also if admission changes what was written.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_write_that_works_ends_the_failure_of_the_one_before() {
+    let (set, now) = (declared(&config_map("a")), Instant::now());
+    let (mut state, _) = begin_sync(&set, TIMEOUT, now);
+    let a = id(&set, "a");
+    state.step(fails(&a, Code::Applier, true), now);
+    assert_eq!(state.last_report().sync.findings.len(), 1);
+    assert!(applies(&state.step(Event::Woken, now + FIRST_PAUSE), "a"));
+    let mut object = live(&set, &a, 10, json!({}));
+    object.metadata_mut()["annotations"].as_object_mut().expect("a map").remove(annotation::DECLARED_HASH);
+    let commands = state.step(Event::Finished(a, applied(&object)), now + FIRST_PAUSE);
+    assert!(applies(&commands, "a") && state.last_report().sync.findings.is_empty(), "{commands:?}");
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn a_failure_among_writes_that_do_not_stay_makes_no_new_beginning() {
+    let (set, mut now) = (declared(&config_map("a")), Instant::now());
+    let (mut state, _) = begin_sync(&set, TIMEOUT, now);
+    let a = id(&set, "a");
+    let unkept = |state: &mut State, version: u64, now: Instant| {
+        let mut object = live(&set, &a, version, json!({}));
+        object.metadata_mut()["annotations"].as_object_mut().expect("a map").remove(annotation::DECLARED_HASH);
+        applies(&state.step(Event::Finished(a.clone(), applied(&object)), now), "a")
+    };
+    assert!(unkept(&mut state, 10, now) && unkept(&mut state, 11, now));
+    state.step(fails(&a, Code::Applier, true), now);
+    now += FIRST_PAUSE;
+    assert!(applies(&state.step(Event::Woken, now), "a"));
+    assert!(!unkept(&mut state, 12, now), "it is left alone for a while");
 }
