@@ -1,6 +1,7 @@
 //! Approvals that are set, replayed and taken back, and deletions of several commits within an hour.
 
 mod definitions;
+mod measured;
 mod other_namespaces;
 mod restarts;
 mod syncs;

@@ -88,3 +88,36 @@ fn an_approval_is_not_for_objects_that_others_made_since() {
     scene.answer();
     assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
 }
+
+/// The object may be there, and stay for a reason.
+#[test]
+fn a_crd_waits_for_recorded_objects_of_its_kind_that_no_list_shows() {
+    let (mut scene, gear) = (Scene::new(), GroupKind::new("example.com", "Gear"));
+    let one = ObjectId::new(&gear, "default", "one");
+    let crd = live(&with_gears(), &gears(), 100, json!({}));
+    scene.state = State::new(Settings {
+        recorded: [gears(), one.clone(), config_map("kept")].into(),
+        kinds: [gear.clone(), gears().group_kind()].into(),
+        memory: GuardMemory::default(),
+        ..scene.state.settings
+    });
+    scene.commands.clear();
+    scene.commit('b', &config_maps(0..0));
+    scene.step(Event::Served(gear.clone(), "gears".into(), Default::default()));
+    for kind in [gears().group_kind(), config_map("kept").group_kind()] {
+        scene.step(Event::Listing(kind.clone(), 1));
+        if kind == gears().group_kind() {
+            scene.step(Event::Seen(gears(), Box::new(crate::sync::live::Observed::of(&crd))));
+        }
+        scene.step(Event::Listed(kind, 1));
+    }
+    scene.step(Event::Unlistable(gear.clone(), Finding::new(Code::ApiServer, "no answer")));
+    scene.answer();
+    let asks = |scene: &Scene| scene.commands.iter().any(|it| matches!(it, Command::Count(_) | Command::Delete(..)));
+    assert!(scene.state.in_force.declared.is_some() && !asks(&scene), "{:?}", scene.commands);
+    scene.step(Event::Listing(gear.clone(), 2));
+    scene.step(Event::Listed(gear, 2));
+    scene.step(Event::Finished(one, Outcome::Absent(0)));
+    scene.answer();
+    assert!(asks(&scene), "{:?}", scene.commands);
+}

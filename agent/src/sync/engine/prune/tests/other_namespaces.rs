@@ -15,6 +15,10 @@ fn a_commit_that_selects_other_namespaces_is_in_force_without_too_many_deletions
     );
     assert!(scene.state.objects.live(&config_map("c24")).is_some(), "new objects do not wait");
     assert!(!scene.state.is_synced());
+    scene.settle();
+    scene.commands.clear();
+    scene.step(Event::Woken);
+    assert!(scene.state.is_idle() && scene.commands.is_empty(), "what is held is judged once: {:?}", scene.commands);
     // The labels are put back.
     scene.commit('a', &config_maps(0..20));
     assert_eq!((scene.deletions(), scene.held().len()), (5, 0));

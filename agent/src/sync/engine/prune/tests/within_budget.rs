@@ -73,6 +73,20 @@ fn a_deletion_that_is_sent_is_not_judged_again_unless_it_is_refused() {
     assert_eq!(prunes.memory.recent.number(later), 1);
 }
 
+/// The API server may have carried out the first request, whose answer did not come.
+#[test]
+fn a_deletion_that_is_withdrawn_before_it_is_sent_again_counts_on() {
+    let now = begin();
+    let mut prunes = Prunes::default();
+    assert!(prunes.let_pass(&prune(0..2), BEFORE, now));
+    prunes.sent(&deletion(0), now);
+    prunes.sent(&deletion(0), now);
+    prunes.sent(&deletion(1), now);
+    prunes.withdrawn(&deletion(0).0);
+    prunes.withdrawn(&deletion(1).0);
+    assert_eq!(prunes.take_back(), BTreeSet::from([deletion(1)]));
+}
+
 #[test]
 fn a_deletion_that_is_carried_out_counts_on() {
     let now = begin();
