@@ -139,3 +139,38 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::object::GroupKind;
+    use crate::sync::engine::Settings;
+    use crate::sync::engine::tests::{begin_sync, declared};
+    use crate::sync::plan::memory::PruneMark;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+    fn a_process_begins_with_the_facts_of_the_record() {
+        let id = ObjectId::new(&GroupKind::new("", "ConfigMap"), "ns", "a");
+        let settings = begin_sync(&declared(""), Duration::from_secs(300), Instant::now()).0.settings;
+        let begin = |proof| {
+            let passed = BTreeSet::from([PruneMark::new(&(id.clone(), "uid".into()), 0, "")]);
+            let memory = GuardMemory { passed, proof, ..GuardMemory::default() };
+            State::new(Settings { memory, recorded: [id.clone()].into(), ..settings.clone() })
+        };
+        assert!(!begin(Proof::Record).has_more_to_remember());
+        assert!(begin(Proof::Approval).has_more_to_remember(), "the loss of the record is to be written");
+        assert_eq!(begin(Proof::Record).recording.size().objects, 1);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+    fn the_size_of_the_record_is_that_of_the_last_one() {
+        let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: ns}\n";
+        let (state, _) = begin_sync(&declared(manifest), Duration::from_secs(300), Instant::now());
+        assert_eq!(state.recording.size().objects, 1);
+    }
+}
