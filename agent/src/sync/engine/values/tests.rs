@@ -290,6 +290,7 @@ fn a_source_that_is_not_declared_makes_its_object_wait_alone() {
     assert!(!scene.fills() && !applies(&scene.commands, "target"), "{:?}", scene.commands);
     let finding = scene.state.waiting_finding(&id("target")).expect("it is told").message;
     assert!(finding.contains("configmap/default/source") && finding.contains("not declared here"), "{finding}");
+    assert!(finding.contains("of which it takes values"), "{finding}");
 }
 
 #[test]
@@ -301,4 +302,87 @@ fn a_cycle_of_values_and_dependencies_is_refused() {
     let set = declared(&(depends + TARGET));
     let finding = crate::sync::plan::order::order(&set).expect_err("a cycle");
     assert!(finding.message.starts_with("cyclic dependency"), "{finding:?}");
+}
+
+#[test]
+fn values_that_are_known_are_not_read_again_for_the_next_commit_and_failures_end_with_their_object() {
+    let mut scene = filled();
+    let stays = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: new, namespace: default}\n";
+    let compiled = |commit: &str, manifests: &str| Event::Compiled {
+        commit: commit.repeat(40),
+        declared: Some(declared(manifests)),
+        findings: Vec::new(),
+    };
+    scene.step(compiled("b", &(SOURCE.to_owned() + TARGET + stays)));
+    let mut commands = std::mem::take(&mut scene.commands);
+    commands.extend(crate::sync::engine::tests::recorded(&mut scene.state, scene.now));
+    let fills = |command: &Command| matches!(command, Command::Fill(..));
+    assert!(applies(&commands, "new") && !commands.iter().any(fills), "{commands:?}");
+    scene.set = declared(&(SOURCE.to_owned() + TARGET + stays));
+    let new = live(&scene.set, &id("new"), 4, Value::Null);
+    scene.step(Event::Finished(id("new"), applied(&new)));
+    scene.see_source(5);
+    assert!(scene.fills(), "{:?}", scene.commands);
+    let finding = crate::model::finding::Finding::new(crate::model::finding::Code::Applier, "no value");
+    let failure = Failure { finding, retry: Retry::Object, refused: true };
+    scene.step(Event::Finished(id("target"), Outcome::Failed(failure)));
+    assert_eq!(scene.state.last_report().sync.findings.len(), 1);
+    scene.step(compiled("c", &(SOURCE.to_owned() + stays)));
+    assert!(scene.state.last_report().sync.findings.is_empty());
+}
+
+#[test]
+fn a_sync_is_not_synced_while_it_pauses_before_it_reads_a_newer_value() {
+    let mut scene = filled();
+    scene.see_source(5);
+    scene.fill(5, "one");
+    assert!(scene.state.is_synced());
+    let seen = Observed::of(&scene.source(6, ""));
+    scene.step(Event::Seen(id("source"), Box::new(seen)));
+    assert!(!scene.fills() && !scene.state.is_synced(), "{:?}", scene.commands);
+}
+
+/// As after a restart: while its values are not known, changes of the object say little.
+#[test]
+fn an_object_that_changed_before_its_values_were_read_is_compared_with_them() {
+    let before = filled();
+    let form = before.state.declared_form(&id("target")).expect("declared");
+    let complete = DeclaredSet { objects: [(id("target"), form)].into(), ..DeclaredSet::default() };
+    let seen = |version: u64, fields: Value| {
+        let mut target = live(&complete, &id("target"), version, Value::Null);
+        target.metadata_mut()["managedFields"][0]["fieldsV1"] = fields;
+        Event::Seen(id("target"), Box::new(Observed::of(&target)))
+    };
+    let others = ["source", "other"].map(|name| {
+        let object = live(&before.set, &id(name), 2, Value::Null);
+        Event::Seen(id(name), Box::new(Observed::of(&object)))
+    });
+    let recorded = before.set.objects.keys().cloned().collect();
+    let settings = crate::sync::engine::Settings { recorded, ..before.state.settings.clone() };
+    let mut scene = Scene { state: State::new(settings), ..before };
+    let declared = Some(Arc::clone(&scene.set));
+    let kind = id("target").group_kind();
+    let mut events = vec![
+        Event::Compiled { commit: "b".repeat(40), declared, findings: Vec::new() },
+        Event::Listing(kind.clone(), 1),
+        seen(3, json!({"f:data": {}})),
+        seen(4, json!({"f:data": {"f:b": {}}})),
+    ];
+    events.extend(others);
+    events.push(Event::Listed(kind, 1));
+    let mut commands = Vec::new();
+    for event in events {
+        scene.step(event);
+        commands.append(&mut scene.commands);
+    }
+    while let Some(at) = commands.iter().position(|command| matches!(command, Command::Apply(..))) {
+        let Command::Apply(object, ..) = commands.remove(at) else { continue };
+        let object = live(&scene.set, &object.id, 5, Value::Null);
+        scene.step(Event::Finished(object.id(), applied(&object)));
+        commands.append(&mut scene.commands);
+    }
+    assert!(commands.iter().any(|command| matches!(command, Command::Fill(..))), "{commands:?}");
+    scene.fill(5, "one");
+    let reads = |command: &Command| matches!(command, Command::Read(read) if read.id == id("target"));
+    assert!(scene.commands.iter().any(reads) && !applies(&scene.commands, "target"), "{:?}", scene.commands);
 }
