@@ -148,3 +148,33 @@ fn an_audit_leaves_out_versions_that_are_not_served() {
     });
     assert_eq!(audited, Some(vec!["v1".to_owned()]), "{commands:?}");
 }
+
+/// All objects would be read at the beginning of each process.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn nothing_is_read_because_the_versions_become_known() {
+    let (set, now) = (declared(MANIFESTS), Instant::now());
+    let (mut state, _) = begin_sync(&set, Duration::from_secs(300), now);
+    for id in set.objects.keys() {
+        state.step(Event::Finished(id.clone(), applied(&live(&set, id, 10, json!({})))), now);
+    }
+    for _ in 0..2 {
+        let mut commands = state.step(served(&["v1", "v1alpha1"]), now);
+        commands.extend(state.step(Event::Woken, now + Duration::from_secs(2)));
+        assert_eq!(read(&commands), []);
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn an_object_about_which_a_command_is_unanswered_is_read_after_the_answer() {
+    let now = Instant::now();
+    let (mut state, set) = synced(now);
+    state.step(Event::Seen(old(), Box::new(Observed::of(&live(&set, &old(), 11, json!({}))))), now);
+    let later = now + Duration::from_secs(1);
+    assert_eq!(read(&state.step(Event::Woken, later)), [old()]);
+    assert_eq!(read(&state.step(served(&["v1"]), later)), []);
+    let mut commands = state.step(answer(&set, 11), later);
+    commands.extend(state.step(Event::Woken, later + Duration::from_secs(1)));
+    assert_eq!(read(&commands), [old()]);
+}
