@@ -1,6 +1,7 @@
 //! Restored backups, forged metadata, and objects that cannot be deleted.
 
 mod reported;
+mod restored;
 mod unlabelled;
 
 use std::sync::Arc;

@@ -100,6 +100,7 @@ fn an_object_without_its_label_that_a_commit_removes_is_told_until_it_is_gone_or
             told(&state) == 1 && deleted(&commands).is_empty(),
             "nothing proves that it is the sync's: {commands:?}"
         );
+        assert!(!commands.iter().any(|command| matches!(command, Command::Report(_))), "nothing is new: {commands:?}");
 
         until(&mut state, &mut commands, &mut now, |commands| reads(commands, &id));
         let without_manager = edited(&there, 41, |object| {
