@@ -170,6 +170,7 @@ fn an_object_that_another_sync_takes_is_reported_at_once_and_looked_at_when_it_c
         let writes = commands.iter().any(|command| matches!(command, Command::Apply(..) | Command::Annotate(..)));
         assert!(!writes, "a watch shows it: {commands:?}");
     }
+    assert_eq!(state.next_wake(), None);
     assert!(state.objects.live(&a).is_some());
     state.step(compiled(&Arc::default()), wake);
     assert!(state.objects.live(&a).is_none(), "what is another sync's and not declared is nothing to this one");
@@ -278,6 +279,63 @@ fn readiness_that_is_due_while_a_command_is_unanswered_does_not_take_its_place()
     let later = now + Duration::from_secs(5);
     assert!(!touches(&state.step(Event::Woken, later)) && state.is_repaired(&a));
     let commands = state.step(Event::Finished(a.clone(), applied(&ours(&set, &a, 7))), later);
+    let is_told = |command: &Command| matches!(command, Command::Notice(Notice::Repaired(_)));
+    assert!(commands.iter().any(is_told), "{commands:?}");
+}
+
+/// An object of another sync, which no watch shows.
+fn in_the_way(set: &DeclaredSet, id: &ObjectId) -> Object {
+    let mut others = ours(set, id, 6);
+    others.metadata_mut()["annotations"][annotation::MANAGER] = ":root_other".into();
+    others.metadata_mut().remove("labels");
+    others
+}
+
+#[test]
+fn an_object_in_the_way_that_no_watch_shows_is_told_once_and_tried_to_be_made_again_and_again() {
+    let (set, mut now) = (declared(WIDGET), begin());
+    let a = only(&set);
+    let next = declared(&WIDGET.replace("size: 1", "size: 2"));
+    let told = |commands: &[Command]| {
+        commands.iter().filter(|command| matches!(command, Command::Notice(Notice::Failed(_)))).count()
+    };
+    let makes = |commands: &[Command]| {
+        commands.iter().any(|command| matches!(command, Command::Apply(_, _, crate::sync::engine::ApplyMode::Create)))
+    };
+    let (mut state, mut commands) = begin_sync(&set, TIMEOUT, now);
+    for (number, commit) in [&set, &set, &next].into_iter().enumerate() {
+        if number == 2 {
+            commands = state.step(compiled(commit), now);
+            commands.extend(crate::sync::engine::tests::recorded(&mut state, now));
+        }
+        while !makes(&commands) {
+            now = state.next_wake().expect("it is tried again");
+            commands = state.step(Event::Woken, now);
+        }
+        let read = Outcome::Read(Box::new(in_the_way(&set, &a)));
+        commands = state.step(Event::Finished(a.clone(), read), now);
+        assert_eq!(told(&commands), usize::from(number == 0), "{number}");
+        assert!(!state.is_pending(), "a user has to do something");
+    }
+}
+
+/// Another client took its entry away, and may do so again and again.
+#[test]
+fn an_object_that_ignores_mutation_and_has_lost_the_proof_is_repaired() {
+    let text = WIDGET.replace(
+        "namespace: default",
+        "namespace: default, annotations: {client.lifecycle.config.k8s.io/mutation: ignore}",
+    );
+    let (set, now) = (declared(&text), begin());
+    let a = only(&set);
+    let (mut state, _) = begin_sync(&set, TIMEOUT, now);
+    state.step(Event::Finished(a.clone(), applied(&ours(&set, &a, 5))), now);
+    assert!(state.is_synced());
+    let mut unproven = ours(&set, &a, 6);
+    unproven.metadata_mut()["managedFields"] = json!([]);
+    let commands = state.step(seen(&unproven), now);
+    assert!(commands.iter().any(|command| matches!(command, Command::Annotate(..))), "{commands:?}");
+    let commands = state.step(Event::Finished(a.clone(), applied(&ours(&set, &a, 7))), now);
     let is_told = |command: &Command| matches!(command, Command::Notice(Notice::Repaired(_)));
     assert!(commands.iter().any(is_told), "{commands:?}");
 }
