@@ -673,4 +673,19 @@ mod tests {
         let all = names(json!({annotation::APPLY_TIME_MUTATION: taken}));
         assert_eq!(all, ["/source", "b/source"], "its kind may have no namespaces");
     }
+    #[test]
+    fn a_namespace_that_a_sync_has_and_no_file_declares_is_implicit() {
+        let sync = SyncId::root("a");
+        let is_implicit = |kind: &str, annotations: Value| {
+            let object =
+                json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": "a", "annotations": annotations}});
+            let object: Object = serde_json::from_value(object).expect("a map");
+            Live::observe(&Observed::of(&object), &object.id(), &sync, None, None).implicit
+        };
+        let by_a_sync = || json!({annotation::MANAGER: sync.manager()});
+        let of_file = json!({annotation::MANAGER: sync.manager(), annotation::SOURCE_PATH: "a.yaml"});
+        assert!(is_implicit("Namespace", by_a_sync()));
+        assert!(!is_implicit("Namespace", of_file) && !is_implicit("Namespace", json!({})));
+        assert!(!is_implicit("PersistentVolume", by_a_sync()));
+    }
 }
