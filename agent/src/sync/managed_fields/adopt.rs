@@ -278,4 +278,27 @@ mod tests {
         assert!(has_former_writer(&parsed(&[entry(FIELD_MANAGER, "Update", &created(80))])));
         assert!(!has_former_writer(&parsed(&[entry(FIELD_MANAGER, "Apply", &created(80))])));
     }
+    /// What is left of the nodes of a former writer and of ours, and `true` if anything was taken.
+    fn taken(declared: Value, theirs: Value, ours: Value) -> (bool, Value, Value) {
+        let map = |value: Value| value.as_object().expect("a map").clone();
+        let (declared, mut theirs, mut ours) = (map(declared), map(theirs), map(ours));
+        let all = theirs.clone();
+        let taken = take_fields(&declared, &[&all], &mut theirs, &mut ours);
+        (taken, theirs.into(), ours.into())
+    }
+
+    #[test]
+    fn what_is_declared_is_taken_and_leaves_no_empty_node_behind() {
+        let none = || json!({});
+        let fields = || json!({"f:m": {"f:x": {}}});
+        assert_eq!(taken(json!({"m": {"x": 1}}), fields(), none()), (true, none(), none()));
+        assert_eq!(taken(json!({"m": {"x": 1}}), fields(), json!({"f:m": {}})), (true, none(), json!({"f:m": {}})));
+        assert_eq!(taken(json!({"m": 1}), fields(), none()), (true, none(), none()), "it is no map any more");
+        assert_eq!(taken(json!({"m": {"x": 1}}), json!({"f:m": {}}), none()), (true, none(), none()));
+        assert_eq!(taken(json!({"m": {"y": 1}}), fields(), none()), (false, fields(), none()));
+        let item = |name: &str| (format!("k:{{\"name\":\"{name}\"}}"), json!({".": {}, "f:name": {}}));
+        let list = |names: &[&str]| json!({"f:l": names.iter().map(|name| item(name)).collect::<Map<_, _>>()});
+        let declared = json!({"l": [{"name": "a"}]});
+        assert_eq!(taken(declared, list(&["a", "z"]), none()), (true, list(&["z"]), none()));
+    }
 }

@@ -450,6 +450,9 @@ mod tests {
         assert_eq!(different(headless(), headless()), [""; 0]);
         assert_eq!(different(json!({}), json!({"clusterIP": "10.0.0.1"})), [""; 0]);
         assert_eq!(different(json!({"type": "ExternalName"}), json!({"type": "ExternalName"})), [""; 0]);
+        assert_eq!(different(json!({"type": "ExternalName"}), headless()), [".spec.type"], "it has no address");
+        let other = |spec: Value| object(json!({"apiVersion": "a.b/v1", "kind": "Service", "spec": spec}));
+        assert_eq!(differences(&other(json!({})), &other(headless()), &[], Basis::Answer), [""; 0]);
     }
 
     fn pod(spec: Value) -> Value {
@@ -645,5 +648,113 @@ mod tests {
         assert_eq!(compared(declared(), full(), whole.clone(), json!({})), [".spec.list", ".spec.podSelector"]);
         assert_eq!(compared(declared(), full(), whole.clone(), parts), [".spec.podSelector"]);
         assert_eq!(compared(declared(), pod(json!({"podSelector": {}})), whole, json!({})), [""; 0]);
+    }
+    fn widget(spec: Value) -> Value {
+        json!({"apiVersion": "a.b/v1", "kind": "Widget", "spec": spec})
+    }
+
+    /// The differences of objects with these entries, of our manager and of another one: each a version and its fields.
+    fn of_versions(
+        (declared, live): (Value, Value),
+        ours: Value,
+        theirs: &[(&str, Value)],
+        basis: Basis,
+    ) -> Vec<String> {
+        let entry = |manager: &str, version: &str, fields: &Value| -> ManagedFieldsEntry {
+            let entry = json!({"manager": manager, "operation": "Apply", "apiVersion": version, "fieldsV1": fields});
+            serde_json::from_value(entry).expect("an entry")
+        };
+        let version = declared["apiVersion"].as_str().expect("a version").to_owned();
+        let theirs = theirs.iter().map(|(version, fields)| entry("other", version, fields));
+        let entries: Vec<_> = [entry(FIELD_MANAGER, &version, &ours)].into_iter().chain(theirs).collect();
+        differences(&object(declared), &object(live), &entries, basis)
+    }
+
+    #[test]
+    fn another_client_takes_a_map_of_empty_lists_by_another_name_only_as_a_whole() {
+        let (ours, old) = (|| json!({"f:data": {"f:a": {}}}), || json!({"f:spec": {"f:old": {}}}));
+        let at = |version: &str, map: Value| json!({"apiVersion": format!("{version}/v1"), "kind": "X", "data": {"a": 1}, "spec": {"map": map}});
+        let maps = |version: &str| (at(version, json!({"e": []})), at(version, json!({"a": 1, "e": []})));
+        let check = |maps, ours, theirs: &[(&str, Value)]| of_versions(maps, ours, theirs, Basis::Changed);
+        assert_eq!(check(maps("a.b"), ours(), &[("a.b/v2", old())]), [".spec.map"]);
+        assert_eq!(
+            check(maps("apps"), ours(), &[("apps/v2", old())]),
+            [""; 0],
+            "its names are the same in all versions"
+        );
+        let with_map = json!({"f:data": {"f:a": {}}, "f:spec": {"f:map": {}}});
+        assert_eq!(check(maps("a.b"), with_map, &[("a.b/v2", old())]), [""; 0], "it is ours");
+        let full = (at("a.b", json!({"e": [1]})), at("a.b", json!({"a": 1, "e": [1]})));
+        assert_eq!(check(full, ours(), &[("a.b/v2", old())]), [""; 0], "an apply leaves a trace of it");
+        let renamed = json!({"f:spec": {"f:old": {}, "f:x": {"f:a": {}}}});
+        assert_eq!(check(maps("a.b"), ours(), &[("a.b/v2", renamed)]), [""; 0], "the field is known by another name");
+        let parts = ("a.b/v1", json!({"f:spec": {"f:map": {"f:b": {}}}}));
+        assert_eq!(check(maps("a.b"), ours(), &[("a.b/v2", old()), parts]), [""; 0], "it is owned in parts");
+    }
+
+    #[test]
+    fn what_our_entry_has_as_a_whole_may_be_filled() {
+        let filled = |spec: Value| (pod(spec), pod(json!({"x": "1"})));
+        let whole = json!({"f:spec": {}});
+        assert_eq!(of_versions(filled(json!({"x": ""})), whole, &[], Basis::Answer), [""; 0]);
+        let other = json!({"f:metadata": {"f:labels": {}}});
+        assert_eq!(of_versions(filled(json!({"x": ""})), other, &[], Basis::Answer), [".spec.x"]);
+    }
+
+    /// Another client has removed all entries, or an empty node says little in the group.
+    #[test]
+    fn empty_values_are_no_differences_while_nothing_tells_if_they_are_ours() {
+        let in_group =
+            |group: &str, spec: Value| object(json!({"apiVersion": format!("{group}v1"), "kind": "X", "spec": spec}));
+        let check = |group: &str, entries: &[ManagedFieldsEntry]| {
+            let declared = in_group(group, json!({"x": false, "y": ""}));
+            differences(&declared, &in_group(group, json!({"y": "1"})), entries, Basis::Answer)
+        };
+        let entry = json!({"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:data": {}}});
+        let entries: [ManagedFieldsEntry; 1] = [serde_json::from_value(entry).expect("an entry")];
+        assert_eq!((check("apps/", &[]), check("resource.k8s.io/", &entries)), (Vec::new(), Vec::new()));
+        assert_eq!(check("apps/", &entries), [".spec.x", ".spec.y"], "another client has taken them");
+    }
+
+    #[test]
+    fn more_items_in_what_is_not_ours_are_defaults() {
+        let lists = (widget(json!({"c": ["a"]})), widget(json!({"c": ["a", "b"]})));
+        let theirs = [("a.b/v1", json!({"f:spec": {"f:x": {}}}))];
+        assert_eq!(of_versions(lists, json!({"f:data": {"f:a": {}}}), &theirs, Basis::Changed), [""; 0]);
+    }
+
+    #[test]
+    fn an_empty_list_that_is_still_empty_is_no_difference() {
+        let of = || widget(json!({"list": []}));
+        assert_eq!(of_versions((of(), of()), json!({"f:spec": {"f:list": {}}}), &[], Basis::Changed), [""; 0]);
+    }
+
+    #[test]
+    fn the_items_of_others_are_beside_a_list_of_ours_where_no_entry_is_of_another_version() {
+        let lists = |group: &str| {
+            let of =
+                |list: Value| json!({"apiVersion": format!("{group}/v1"), "kind": "X", "spec": {"n": 1, "list": list}});
+            (of(json!([])), of(json!([{"name": "a"}])))
+        };
+        let ours = || json!({"f:spec": {"f:n": {}}});
+        let check = |group, theirs: &[(&str, Value)]| of_versions(lists(group), ours(), theirs, Basis::Unknown);
+        assert_eq!(check("a.b", &[("a.b/v1", json!({"f:spec": {"f:n": {}}}))]), [""; 0], "it is a default");
+        let renamed = json!({"f:spec": {"f:items": {}}});
+        assert_eq!(check("a.b", &[("a.b/v2", renamed.clone())]), [".spec.list"]);
+        assert_eq!(check("apps", &[("apps/v2", renamed)]), [""; 0], "its names are the same in all versions");
+    }
+
+    #[test]
+    fn a_map_of_empty_lists_of_ours_that_is_gone_was_removed() {
+        let maps = (widget(json!({"map": {"e": []}, "n": 1})), widget(json!({"n": 1})));
+        let ours = json!({"f:spec": {"f:map": {}, "f:n": {}}});
+        assert_eq!(of_versions(maps, ours, &[], Basis::Unknown), [".spec.map"]);
+    }
+
+    #[test]
+    fn items_that_are_values_are_found_in_any_order() {
+        let lists = (widget(json!({"list": ["a", "b"]})), widget(json!({"list": ["c", "b", "a"]})));
+        let ours = json!({"f:spec": {"f:list": {"v:\"a\"": {}, "v:\"b\"": {}}}});
+        assert_eq!(of_versions(lists, ours, &[], Basis::Answer), [""; 0]);
     }
 }

@@ -570,4 +570,13 @@ mod tests {
         assert_eq!(coverage(&secret, &applied(json!({})), &[]).missing, [".data"]);
         assert!(coverage(&secret, &applied(json!({"f:data": {"f:a": {}}})), &[]).is_full());
     }
+    #[test]
+    fn nulls_and_empty_lists_leave_no_trace() {
+        for value in [Value::Null, json!([]), json!({"a": null}), json!({"a": {"b": []}})] {
+            assert!(leaves_no_trace(&value), "{value}");
+        }
+        for value in [json!({}), json!([null]), json!(""), json!({"a": null, "b": 1}), json!({"a": {}})] {
+            assert!(!leaves_no_trace(&value), "{value}");
+        }
+    }
 }

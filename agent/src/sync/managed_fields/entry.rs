@@ -371,4 +371,17 @@ mod tests {
         assert!(!at.is_in_whole(&of(json!({"f:spec": {"f:a": {}}}))), "it is owned itself");
         assert!(!at.is_in_whole(&of(json!({}))));
     }
+    #[test]
+    fn a_node_means_another_item_only_if_there_are_more() {
+        let node = |protocol: &str| (format!("k:{{\"port\":80,\"protocol\":\"{protocol}\"}}"), json!({".": {}}));
+        let items = [json!({"port": 80}), json!({"port": 80, "protocol": "TCP"})];
+        let found = |index: usize, list: &[&str]| {
+            let list = list.iter().map(|protocol| node(protocol)).collect();
+            let nodes = nodes_of_item(&items, index, &list);
+            nodes.into_iter().map(|(element, _)| element.to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(found(0, &["TCP"]), [node("TCP").0], "it has no other");
+        assert_eq!(found(0, &["TCP", "UDP"]), [node("UDP").0]);
+        assert_eq!(found(1, &["TCP", "UDP"]), [node("TCP").0]);
+    }
 }

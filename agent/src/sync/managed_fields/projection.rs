@@ -127,9 +127,7 @@ mod tests {
     #[test]
     fn a_declared_map_that_leaves_no_trace_is_there_or_not() {
         let kind = |group: &str, spec: Value| {
-            object(
-                json!({"apiVersion": format!("{group}/v1"), "kind": "X", "spec": spec, "status": {"list": [], "m": {}}}),
-            )
+            object(json!({"apiVersion": format!("{group}/v1"), "kind": "X", "spec": spec, "status": {"list": []}}))
         };
         let kept = |group: &str, spec: Value| {
             let declared = kind(group, json!({"n": 1, "a": {"list": []}, "b": {"c": {"list": []}}}));

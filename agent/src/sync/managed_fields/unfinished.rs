@@ -155,4 +155,20 @@ mod tests {
         assert!(nested(json!({"outer": {"inner": {}}})));
         assert!(!nested(json!({"outer": {"inner": {}, "x": 1}})), "it is not stored");
     }
+    #[test]
+    fn empty_lists_and_maps_of_them_are_kept_without_a_trace() {
+        let cases = [
+            (json!([]), true),
+            (json!({"a": []}), true),
+            (json!({"a": {"b": []}}), true),
+            (json!({}), false),
+            (json!({"a": {}}), false),
+            (json!({"a": [], "b": [1]}), false),
+            (json!([1]), false),
+            (json!(""), false),
+        ];
+        for (value, traceless) in cases {
+            assert_eq!(is_traceless(&value), traceless, "{value}");
+        }
+    }
 }

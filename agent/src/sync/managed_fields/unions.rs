@@ -259,4 +259,34 @@ mod tests {
         }
         assert_eq!(entries, [entry("kubectl-edit", "Update", &theirs)]);
     }
+    #[test]
+    fn members_of_a_union_are_maps_beside_the_declared_one() {
+        let map = |value: Value| value.as_object().expect("a map").clone();
+        let found = |declared: Value, live: Value, field: &str, parent: &str| {
+            let (declared, live) = (map(declared), map(live));
+            members(&declared, &live, field, parent).cloned().collect::<Vec<_>>()
+        };
+        let live = || json!({"exec": {}, "httpGet": {}, "periodSeconds": 1});
+        let declared = || json!({"exec": {}});
+        assert_eq!(found(declared(), live(), "exec", "livenessProbe"), ["httpGet"]);
+        assert_eq!(found(declared(), live(), "*", "livenessProbe"), ["httpGet"]);
+        assert_eq!(found(declared(), live(), "exec", "other"), [""; 0], "the refusal may be a webhook's");
+        assert_eq!(found(declared(), live(), "httpGet", "other"), ["httpGet"], "it is the refused one");
+        let env =
+            found(json!({"valueFrom": {}}), json!({"valueFrom": {}, "value": "a", "name": "b"}), "valueFrom", "env");
+        assert_eq!(env, ["value"]);
+    }
+
+    #[test]
+    fn a_field_is_removed_with_the_nodes_that_have_nothing_else() {
+        let check = |fields: Value, left: Value| {
+            let mut fields = fields;
+            remove(&mut fields, &["f:a".to_owned(), "f:b".to_owned()]);
+            assert_eq!(fields, left);
+        };
+        check(json!({"f:a": {"f:b": {}}}), json!({}));
+        check(json!({"f:a": {"f:b": {}, "f:c": {}}}), json!({"f:a": {"f:c": {}}}));
+        check(json!({"f:a": {}}), json!({"f:a": {}}));
+        check(json!({"f:x": {}}), json!({"f:x": {}}));
+    }
 }
