@@ -302,6 +302,19 @@ mod tests {
     }
 
     #[test]
+    fn a_finding_says_what_goes_along_with_an_object() {
+        let crd = ObjectId::from_parts(["apiextensions.k8s.io", "CustomResourceDefinition", "", "as.b.c"]);
+        let sync = ObjectId::from_parts(["configsync.gke.io", "RootSync", "s", "other"]);
+        let named =
+            |id: &ObjectId, objects| Prune { taking_along: vec![(id.clone(), objects)], ..Prune::default() }.named(id);
+        assert_eq!(named(&sync, Some(0)), sync.to_string());
+        assert_eq!(named(&sync, Some(7)), format!("{sync} (with its 7 objects)"));
+        assert_eq!(named(&sync, None), format!("{sync} (with all its objects, which cannot be counted)"));
+        assert_eq!(named(&crd, Some(7)), format!("{crd} (with 7 as.b.c that are not of this sync)"));
+        assert_eq!(named(&crd, None), format!("{crd} (with all as.b.c, which cannot be counted)"));
+    }
+
+    #[test]
     fn namespaces_count_among_the_objects() {
         let id = |kind: &str, name: &str| ObjectId::new(&GroupKind::new("", kind), "", name);
         let ids = [id("Namespace", "a"), id("Namespace", "b"), id("ConfigMap", "a")];

@@ -249,6 +249,39 @@ mod tests {
         assert_eq!(order.after(&id("c")).len(), 3);
     }
 
+    /// Each object has hundreds of millions of ways to the first one.
+    #[test]
+    fn each_object_is_looked_at_once() {
+        let on = |n: usize| format!("/namespaces/ns/ConfigMap/{n:02}");
+        let names: Vec<(String, String)> = (0..60)
+            .map(|n: usize| (format!("{n:02}"), (n.saturating_sub(2)..n).map(on).collect::<Vec<_>>().join(",")))
+            .collect();
+        let objects: Vec<(&str, &str, &str)> = names.iter().map(|(name, on)| ("ConfigMap", &**name, &**on)).collect();
+        let order = order(&set(&objects)).expect("no findings");
+        assert_eq!(order.level(&id("59")), 59);
+    }
+
+    #[test]
+    fn what_is_in_a_declared_namespace_or_of_a_declared_kind_is_applied_after_it() {
+        let mut set = set(&[("Namespace", "ns", ""), ("ConfigMap", "a", "")]);
+        let object = |value: serde_json::Value| {
+            let object: Object = serde_json::from_value(value).expect("a map");
+            let declared = DeclaredObject::new(object);
+            (declared.id.clone(), Arc::new(declared))
+        };
+        let (crd, definition) = object(json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "widgets.example.com"}, "spec": {"group": "example.com", "names": {"kind": "Widget"}},
+        }));
+        set.objects.insert(crd.clone(), definition);
+        let order = order(&set).expect("no findings");
+        let of = |group: &str, kind: &str, namespace: &str| {
+            order.level(&ObjectId::new(&GroupKind::new(group, kind), namespace, "other"))
+        };
+        let levels = [of("example.com", "Widget", "x"), of("", "ConfigMap", "ns"), of("", "ConfigMap", "x")];
+        assert_eq!((levels, order.level(&crd)), ([1, 1, 0], 0));
+    }
+
     #[test]
     fn a_crd_takes_the_objects_of_its_kind_along_and_no_others() {
         let object = |kind: &str| ObjectId::new(&GroupKind::new("graph.example.com", kind), "ns", "a");
