@@ -688,4 +688,15 @@ mod tests {
         assert!(!is_implicit("Namespace", of_file) && !is_implicit("Namespace", json!({})));
         assert!(!is_implicit("PersistentVolume", by_a_sync()));
     }
+    #[test]
+    fn records_with_the_entry_of_one_apply_are_told_from_others() {
+        let (sync, declared) = (SyncId::root("a"), declared());
+        let of = |ours: Value, value: &str, second: u32| {
+            let seen = written_by(&live(value, second), ours, &[("other", "Update", "", second, json!({}))]);
+            Live::observe(&seen, &declared.id, &sync, Some(&declared), None)
+        };
+        let first = of(our_fields(true), "1", 0);
+        assert!(of(our_fields(true), "2", 1).has_entry_of(&first));
+        assert!(!of(our_fields(false), "1", 0).has_entry_of(&first));
+    }
 }
