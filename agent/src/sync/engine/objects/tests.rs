@@ -113,7 +113,6 @@ proptest! {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
 fn the_queue_tells_repairs_from_the_work_of_a_commit() {
     let (mut objects, order) = (Objects::default(), Order::default());
     let place = |class, number| QueuePlace::of(class, &id(number), &order);

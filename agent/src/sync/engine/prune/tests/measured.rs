@@ -51,3 +51,19 @@ fn an_approval_is_not_for_an_object_that_was_made_anew_unseen() {
     scene.answer();
     assert_ne!(offered(&scene.commands), before);
 }
+
+/// They are judged by the next process.
+#[test]
+fn a_sync_that_stops_judges_no_deletions() {
+    for stops in [false, true] {
+        let mut scene = Scene::new();
+        scene.commands.clear();
+        scene.state.in_force.declared = Some(config_maps(15..20));
+        scene.state.prunes.found();
+        if stops {
+            scene.state.stop();
+        }
+        scene.step(Event::Woken);
+        assert_eq!(scene.held().is_empty(), stops, "{:?}", scene.commands);
+    }
+}
