@@ -278,7 +278,7 @@ mod tests {
         assert!(has_former_writer(&parsed(&[entry(FIELD_MANAGER, "Update", &created(80))])));
         assert!(!has_former_writer(&parsed(&[entry(FIELD_MANAGER, "Apply", &created(80))])));
     }
-    /// What is left of the nodes of a former writer and of ours, and `true` if anything was taken.
+    /// `true` if anything was taken, and the nodes of a former writer and of ours afterwards.
     fn taken(declared: Value, theirs: Value, ours: Value) -> (bool, Value, Value) {
         let map = |value: Value| value.as_object().expect("a map").clone();
         let (declared, mut theirs, mut ours) = (map(declared), map(theirs), map(ours));

@@ -10,9 +10,8 @@ fn shares(commands: &[Command]) -> usize {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
 fn a_sync_tells_nothing_before_it_has_read_its_source_and_knows_of_others() {
-    let now = Instant::now();
+    let now = Scene::new(&config_map("mine"), held(FIRST, "elsewhere", "")).now;
     let settings = || begin_sync(&Arc::default(), Duration::from_secs(300), now).0.settings;
     let failed = || Event::SourceFailed(Finding::new(Code::Source, "no"));
     let syncs = || Event::Syncs(Arc::new([(OTHER.to_owned(), Holdings::Untold)].into()));
@@ -22,7 +21,7 @@ fn a_sync_tells_nothing_before_it_has_read_its_source_and_knows_of_others() {
     assert_eq!((shares(&state.step(failed(), now)), shares(&state.step(syncs(), now))), (0, 1));
 }
 
-/// What it may give to others is judged when it comes in force.
+/// Its deletions are approved or not, and it may give objects to others when it comes in force.
 #[test]
 fn a_commit_that_is_held_is_not_refused() {
     let maps = |numbers: std::ops::Range<usize>| numbers.map(|n| config_map(&format!("c{n}"))).collect::<String>();
