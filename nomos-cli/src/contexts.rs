@@ -119,8 +119,16 @@ pub(crate) fn cluster(
 ) -> anyhow::Result<ClusterContext> {
     let named = context.map(|name| vec![name.to_owned()]);
     let clusters = clusters(file, environment, named.as_deref())?.with_context(|| not_configured(file, environment))?;
+    let known = list(&clusters.iter().map(|cluster| cluster.context.as_str()).collect::<Vec<_>>());
+    let current = clusters.iter().find_map(|cluster| cluster.kubeconfig.as_ref()?.current_context.clone());
+    let current = current.filter(|name| !name.is_empty());
     let chosen = clusters.into_iter().find(|cluster| named.is_some() || cluster.current);
-    chosen.context("the kubeconfig has no current context; choose one with --context CONTEXT")
+    chosen.with_context(|| match current {
+        Some(gone) => format!(
+            "the kubeconfig has no context {gone:?}, which is its current one; it has {known}; choose one with --context CONTEXT"
+        ),
+        None => "the kubeconfig has no current context; choose one with --context CONTEXT".to_owned(),
+    })
 }
 
 fn list(names: &[&str]) -> String {

@@ -142,7 +142,7 @@ impl State {
         let limit = self.settings.in_flight;
         match place.class {
             WorkClass::Repair => limit + limit / 4,
-            // What fails only after a long time leaves room for work that comes later.
+            // Work that fails only after a long time leaves room for work that comes later.
             _ if place.again => (limit / 2).max(1),
             // Repairs do not wait behind the commit's own writes in the API server either.
             _ if self.objects.is_in_flight_for(WorkClass::Repair) => limit / 4,

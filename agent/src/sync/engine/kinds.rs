@@ -236,6 +236,11 @@ impl Kinds {
         matches!(self.0.get(&id.group_kind()), Some(Kind { state: KindState::Listing(_), .. }))
     }
 
+    /// `true` while a list of the object's kind is on its way, and has not failed.
+    pub(super) fn awaits_list(&self, id: &ObjectId) -> bool {
+        matches!(self.0.get(&id.group_kind()), Some(Kind { state: KindState::Listing(listing), .. }) if listing.failure.is_none())
+    }
+
     /// A list shows the object.
     pub(super) fn shown(&mut self, id: &ObjectId, version: u64) {
         if let Some(listing) = self.listing_of(id) {

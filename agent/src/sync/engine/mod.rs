@@ -282,6 +282,13 @@ impl State {
             && self.objects.first_queued().is_none()
             && !self.kinds.is_auditing()
             && !self.is_busy()
+            && !self.awaits_list()
+    }
+
+    /// `true` while a list is on its way that may show an object which has to be deleted.
+    fn awaits_list(&self) -> bool {
+        let is_left = |id: &&ObjectId| !matches!(self.declared(id), Declared::Object(_));
+        self.unlisted().filter(is_left).any(|id| self.kinds.awaits_list(id))
     }
 
     /// `true` when nothing is on its way any more, not even an object that waits or a failure that may pass.

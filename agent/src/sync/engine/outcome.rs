@@ -176,6 +176,8 @@ impl State {
             self.report.resources_changed();
         }
         let anew = self.objects.live(id).is_none_or(|old| old.uid != live.uid);
+        // One that others took away may be the sync's again.
+        self.others.gained(id, false);
         self.objects.change(id, |tracked| {
             tracked.show(live);
             if tracked.notes.is_none() && rewritten.is_empty() {

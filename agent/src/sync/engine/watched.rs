@@ -38,13 +38,15 @@ impl State {
             return;
         }
         self.readiness_may_have_changed(&id, now);
-        let before = self.objects.live(&id);
-        let mut live = Live::observe(&seen, &id, &self.settings.sync, self.declared_form(&id).as_deref(), before);
         // The list was made before our last write, or the cluster was restored from a backup and counts its versions from
         // there: the object is read.
-        if older {
-            live.fields = FieldOwnership::Unsure;
+        if older && !is_undone {
+            self.doubt(&id);
+            self.evaluate(&id, now);
+            return;
         }
+        let before = self.objects.live(&id);
+        let live = Live::observe(&seen, &id, &self.settings.sync, self.declared_form(&id).as_deref(), before);
         // Without a record, objects that carry all that an apply of the sync leaves are recorded again, unless another sync has them.
         let found = self.prunes.memory().proof != Proof::Record && live.owner == Owner::Us && live.applied;
         let found = found && (self.objects.is_recorded(&id) || !self.is_of_another(&id));

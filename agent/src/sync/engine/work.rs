@@ -89,7 +89,7 @@ impl State {
         }
         let place = QueuePlace::of(class, id, &self.in_force.order);
         let failure = self.objects.notes(id).and_then(|notes| notes.failure.as_ref());
-        // What is likely over in a moment has a second attempt in its turn.
+        // A failure that is likely over in a moment leaves the object a second attempt in its turn.
         let failed = failure.is_some_and(|failure| !failure.passing || failure.attempts > 1);
         self.objects.queue(id, if failed { place.again() } else { place });
     }

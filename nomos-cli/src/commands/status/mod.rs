@@ -263,10 +263,14 @@ fn usual<'a>(statuses: impl Iterator<Item = &'a ClusterStatus>) -> Layout {
 
 /// A message for the case that no sync matches the filters.
 fn nothing_shown(args: &StatusArgs, statuses: &[ClusterStatus]) -> Option<String> {
-    let filtered = args.namespace.is_some() || args.name.is_some();
+    let filters = match (&args.namespace, &args.name) {
+        (None, None) => return None,
+        (Some(_), None) => "--namespace. Remove it",
+        (None, Some(_)) => "--name. Remove it",
+        (Some(_), Some(_)) => "--namespace and --name. Remove them",
+    };
     let empty = statuses.iter().all(|status| status.row.is_none() && status.syncs.is_empty());
-    (filtered && empty && !statuses.is_empty())
-        .then(|| "No sync matches --namespace and --name. Remove them to see all syncs.\n".to_owned())
+    (empty && !statuses.is_empty()).then(|| format!("No sync matches {filters} to see all syncs.\n"))
 }
 
 #[cfg(test)]

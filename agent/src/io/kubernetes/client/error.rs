@@ -199,8 +199,16 @@ const SEVERAL: &str = "may not have more than one field specified at a time";
 /// The words in which it refuses an object whose CustomResourceDefinition is being deleted.
 const TERMINATING_CRD: &str = "not allowed while custom resource definition is terminating";
 /// The words in which it refuses to change a field of an object that is there.
-const UNCHANGEABLE: [&str; 3] =
-    ["field is immutable", "cannot change roleRef", "updates to statefulset spec for fields other than"];
+const UNCHANGEABLE: [&str; 6] = [
+    "field is immutable",
+    "is immutable after creation",
+    "cannot change roleRef",
+    "may not be changed in an update",
+    "may not change once set",
+    "updates to statefulset spec for fields other than",
+];
+/// The words in which it refuses a list that has one key twice.
+const TWICE: &str = "duplicate entries for key";
 const MAKE_ANEW: &str = "the field keeps its value as long as the object is there: give the object another name in the source, or \
                          delete it on the cluster, and the agent makes it anew";
 const AWAY: &str = "the agent tries again by itself until the API server answers";
@@ -241,6 +249,9 @@ fn meaning_of(status: &Status) -> (Code, Retry, &'static str) {
         StatusCode::NOT_FOUND => (Code::Applier, Retry::Soon, "the Namespace or the kind does not exist yet"),
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
             (Code::ApiServer, Retry::Server(asked), AWAY)
+        }
+        StatusCode::INTERNAL_SERVER_ERROR if status.message.contains(TWICE) => {
+            (Code::Applier, Retry::Object, "list the item with this key once in the manifest")
         }
         StatusCode::INTERNAL_SERVER_ERROR if status.message.contains("failed to create typed patch object") => {
             (Code::Applier, Retry::Object, "correct the field in the manifest: the kind's schema does not have it so")
