@@ -33,6 +33,13 @@ pub(crate) fn returns(kind: Kind) -> Result<()> {
     comes_back(cluster, &service, "/metadata/labels/app", "go-hello")?;
     edit("deployment", "s/replicas: 2$/replicas: 5/")?;
     comes_back(cluster, &deployment, "/spec/replicas", 2)?;
+    // An item of a list in an item of another list: both would have one name.
+    let ports = "/spec/template/spec/containers/0/ports";
+    let port = format!(r#"[{{"op": "replace", "path": "{ports}/0/containerPort", "value": 8081}}]"#);
+    kubectl(cluster, &["patch", "deployment", "go-hello", "--type=json", "-p", &port])?;
+    comes_back(cluster, &deployment, &format!("{ports}/0/containerPort"), 8080)?;
+    let live = cluster.get(&deployment)?;
+    ensure!(live.pointer(ports).and_then(Value::as_array).map(Vec::len) == Some(2), "other ports: {live:#}");
     kubectl(cluster, &["delete", "deployment", "go-hello"])?;
     comes_back(cluster, &deployment, "/spec/replicas", 2)?;
 
