@@ -104,7 +104,7 @@ fn the_laws_hold_while_requests_fail() {
 
 #[test]
 fn the_laws_hold_beside_other_clients() {
-    try_all(|_| OTHERS, &[34, 200_108, 200_647, 636_260, 641_060, 650_714, 652_454, 662_072, 667_556]);
+    try_all(|_| OTHERS, &[34, 200_108, 200_647, 636_260, 641_060, 650_714, 652_454, 662_072, 667_556, 667_886]);
 }
 
 #[test]

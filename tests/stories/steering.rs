@@ -188,6 +188,13 @@ pub(crate) fn shown_before(kind: Kind) -> Result<()> {
     let said = nomos(&cluster, &["diff", "--path", path], 0)?;
     ensure!(said == "root-sync: 0 would be deleted, 0 made, 0 changed\n", "{said}");
 
+    // What cannot be compared is told.
+    let thing = "apiVersion: nowhere.example/v1\nkind: Thing\nmetadata: {name: a, namespace: shown}\n";
+    sync.repository.write("thing.yaml", thing)?;
+    let said = nomos(&cluster, &["diff", "--path", path], 1)?;
+    ensure!(said.contains("KNV1021") && said.contains("Thing.nowhere.example"), "{said}");
+    sync.repository.remove("thing.yaml")?;
+
     let from = cluster.now()?;
     sync.repository.write("settings.yaml", &config_map("shown", "settings", "two"))?;
     sync.repository.write("secret.yaml", &secret("pumpkin"))?;

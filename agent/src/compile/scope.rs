@@ -106,7 +106,10 @@ pub(crate) fn assign(manifests: &mut [ScopedManifest], kinds: &KindScopes, repor
                 format!("The cluster does not know the kind {kind}. The object is not applied until its CRD exists.");
             findings.push(
                 Finding::new(Code::UnknownKind, message)
-                    .hint(format!("Declare the CRD of {kind} in the same source, or install it first."))
+                    .hint(format!(
+                        "Declare the CRD of {kind} in the same source, or install it first. If another server serves the kind, \
+                         `kubectl get apiservices` says why it is away."
+                    ))
                     .at(scoped.manifest.at_value(&["kind"])),
             );
         }

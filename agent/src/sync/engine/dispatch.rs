@@ -168,7 +168,7 @@ impl State {
         let live = self.objects.live(id);
         let action = self.action(id);
         // Every client can write the sync's labels and annotations, and an object that two syncs declare is in the records of both.
-        let is_proven = self.objects.is_recorded(id) && !self.is_of_another(id);
+        let is_proven = live.is_some() && self.objects.is_recorded(id) && !self.is_of_another(id);
         let mut repair = None;
         let command = match (action, self.declared_form(id), live) {
             (Action::Apply(cause), Some(declared), _) => {

@@ -23,6 +23,21 @@ fn sync() -> SyncId {
     SyncId::root("root-sync")
 }
 
+/// A Deployment, and a ConfigMap that is applied when the Deployment is ready.
+pub(super) const MANIFESTS: &str = "
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: db, namespace: default}
+spec: {replicas: 1, selector: {matchLabels: {app: db}}, template: {metadata: {labels: {app: db}}, spec: {containers: [{name: db, image: db}]}}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: web
+  namespace: default
+  annotations: {config.kubernetes.io/depends-on: apps/namespaces/default/Deployment/db}
+";
+
 /// The declared set of manifests without mistakes. Widgets of example.com are namespaced.
 pub(super) fn declared(manifests: &str) -> Arc<DeclaredSet> {
     let file = SourceFile { path: "all.yaml".into(), content: manifests.as_bytes().into() };

@@ -133,24 +133,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::sync::engine::tests::{applied, begin_sync, declared, live};
+    use crate::sync::engine::tests::{MANIFESTS, applied, begin_sync, declared, live};
     use crate::sync::engine::{Command, Event};
     use crate::sync::health::Health;
-
-    /// A Deployment that is not ready, and a ConfigMap that waits for it.
-    const MANIFESTS: &str = "
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: db, namespace: default}
-spec: {replicas: 1, selector: {matchLabels: {app: db}}, template: {metadata: {labels: {app: db}}, spec: {containers: [{name: db, image: db}]}}}
----
-apiVersion: v1
-kind: ConfigMap
-metadata:
-  name: web
-  namespace: default
-  annotations: {config.kubernetes.io/depends-on: apps/namespaces/default/Deployment/db}
-";
 
     #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
     fn begin() -> Instant {

@@ -255,6 +255,7 @@ async fn compile(
             false => NamespaceStrategy::Explicit,
         },
         dynamic: DynamicSelectors::Live(namespaces(client).await.map_err(|error| cluster.failed(error))?),
+        report_unknown_kinds: true,
         ..CompileOptions::offline(spec.format)
     };
     Ok(source.compiled(options, &kinds))
@@ -283,7 +284,9 @@ fn show(
         }
         (Answer::Changes(changes), Some(sync)) => {
             let at = if commit.is_empty() { String::new() } else { format!(" at {}", &commit[..SHORT]) };
-            let mut note = format!("{}{at}: {}", shown(sync), changes.summary());
+            // Objects of kinds that the cluster does not know, which are not compared.
+            let mut note = compilation.text();
+            note.push_str(&format!("{}{at}: {}", shown(sync), changes.summary()));
             let name = if commit.is_empty() { WORKING_TREE } else { commit };
             if let Some(held) = changes.held(sync, name) {
                 note.push_str(&format!("The deletions would be held:\n{}\n", text(&held).trim_end()));
@@ -291,7 +294,8 @@ fn show(
             }
             subject.changes = changes.reported();
             subject.counts = Some(changes.counts());
-            (changes.text(Paint::default()) + &note, changes.text(console.paint), note, changes.differ())
+            let differ = changes.differ() || compilation.found();
+            (changes.text(Paint::default()) + &note, changes.text(console.paint), note, differ)
         }
     };
     if report::emit(&args.report, &subject, &plain, console)? {

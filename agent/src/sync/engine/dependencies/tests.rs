@@ -8,26 +8,11 @@ use super::*;
 use crate::compile::declared::DeclaredSet;
 use crate::model::finding::Code;
 use crate::model::object::GroupKind;
-use crate::sync::engine::tests::{applied, applies, begin_sync, declared, deleted, live, recorded};
+use crate::sync::engine::tests::{MANIFESTS, applied, applies, begin_sync, declared, deleted, live, recorded};
 use crate::sync::engine::{Command, Event, Failure, Notice, Outcome, Report, Retry, Settings};
 use crate::sync::live::Observed;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
-
-/// A Deployment, and a ConfigMap that is applied when the Deployment is ready.
-const MANIFESTS: &str = "
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: db, namespace: default}
-spec: {replicas: 1, selector: {matchLabels: {app: db}}, template: {metadata: {labels: {app: db}}, spec: {containers: [{name: db, image: db}]}}}
----
-apiVersion: v1
-kind: ConfigMap
-metadata:
-  name: web
-  namespace: default
-  annotations: {config.kubernetes.io/depends-on: apps/namespaces/default/Deployment/db}
-";
 
 fn deployment() -> ObjectId {
     ObjectId::new(&GroupKind::new("apps", "Deployment"), "default", "db")

@@ -328,7 +328,8 @@ impl Tracked {
             self.phase = Phase::Settled;
         }
         // One that an answer or a watch is still to show was none of the sync's objects yet.
-        self.newer &= self.own().is_none();
+        let is_taken_over = matches!(&self.phase, Phase::InFlight(in_flight) if !in_flight.recorded);
+        self.newer &= is_taken_over || self.own().is_none();
         if let Some(notes) = &mut self.notes {
             let Notes { heat, late_at, late, pruned, .. } = **notes;
             let (rival, rewritten) = (notes.rival.take(), std::mem::take(&mut notes.rewritten));

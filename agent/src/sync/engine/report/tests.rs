@@ -7,31 +7,13 @@ use serde_json::{Value, json};
 use super::*;
 use crate::model::metadata::{SyncId, annotation, label};
 use crate::model::object::Object;
-use crate::sync::engine::tests::{applied, begin_sync, declared, live, recorded};
+use crate::sync::engine::tests::{MANIFESTS, applied, begin_sync, declared, live, recorded};
 use crate::sync::engine::{Event, Failure, Outcome, Retry, Settings};
 use crate::sync::live::Observed;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A Deployment, a ConfigMap that is applied when the Deployment is ready, and one that waits for nothing.
-const MANIFESTS: &str = "
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: db, namespace: default}
-spec: {replicas: 1, selector: {matchLabels: {app: db}}, template: {metadata: {labels: {app: db}}, spec: {containers: [{name: db, image: db}]}}}
----
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: free, namespace: default}
----
-apiVersion: v1
-kind: ConfigMap
-metadata:
-  name: web
-  namespace: default
-  annotations: {config.kubernetes.io/depends-on: apps/namespaces/default/Deployment/db}
-";
 const ONE: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: free, namespace: default}\n";
 const TWO: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: free, namespace: default}\n---\n\
                    apiVersion: v1\nkind: ConfigMap\nmetadata: {name: other, namespace: default}\n";
@@ -39,6 +21,11 @@ const TWO: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: free, names
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
 fn begin() -> Instant {
     Instant::now()
+}
+
+/// With an object that waits for nothing.
+fn manifests() -> String {
+    format!("{ONE}---{MANIFESTS}")
 }
 
 fn deployment() -> ObjectId {
@@ -82,7 +69,7 @@ fn synced(manifest: &str, now: Instant) -> (State, std::sync::Arc<crate::compile
 
 #[test]
 fn an_object_that_waits_says_for_which_one_and_is_skipped_when_it_waits_in_vain() {
-    let (set, now) = (declared(MANIFESTS), begin());
+    let (set, now) = (declared(&manifests()), begin());
     let (mut state, _) = begin_sync(&set, TIMEOUT, now);
     let (free, web) = (config_map("free"), config_map("web"));
     state.step(Event::Finished(free.clone(), applied(&live(&set, &free, 2, Value::Null))), now);
@@ -128,7 +115,7 @@ fn an_object_that_is_not_declared_any_more_is_said_to_go() {
 /// Its status is not in the metadata that a list shows.
 #[test]
 fn readiness_that_was_not_read_is_unknown_but_for_objects_that_have_none() {
-    let (set, now) = (declared(MANIFESTS), begin());
+    let (set, now) = (declared(&manifests()), begin());
     let settings = begin_sync(&set, TIMEOUT, now).0.settings;
     let recorded = set.objects.keys().cloned().collect();
     let mut state = State::new(Settings { recorded, ..settings });
@@ -152,7 +139,7 @@ fn readiness_that_was_not_read_is_unknown_but_for_objects_that_have_none() {
 #[test]
 fn only_objects_of_the_kinds_that_cannot_be_watched_are_said_to_be_old() {
     let now = begin();
-    let (mut state, _) = synced(MANIFESTS, now);
+    let (mut state, _) = synced(&manifests(), now);
     assert!(!resource(&state, &deployment()).stale);
     state.step(Event::Unwatched(deployment().group_kind(), Finding::new(Code::ApiServer, "no watch")), now);
     assert!(resource(&state, &deployment()).stale && !resource(&state, &config_map("free")).stale);
