@@ -46,6 +46,8 @@ impl State {
                 failed = self.unkept_failed(id, now);
             }
             Outcome::Read(whole) => {
+                // An apply that read another object, or another version of it, has changed nothing.
+                self.objects.change(id, |tracked| tracked.recorded &= recorded);
                 self.read(id, &whole);
                 self.expect_readiness(id, now);
             }
