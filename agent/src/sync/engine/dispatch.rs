@@ -81,9 +81,10 @@ impl State {
             if self.objects.in_flight() >= self.limit(place) || self.must_wait(place) {
                 return;
             }
-            if place.class == WorkClass::Repair && self.is_new_work(&id) {
-                // Nothing becomes the sync's before the record is written.
-                let place = QueuePlace::of(WorkClass::Sync, &id, &self.in_force.order);
+            if place.class == WorkClass::Repair
+                && let Some(class) = self.class_of_commit(&id)
+            {
+                let place = self.place(class, &id);
                 self.objects.set_phase(&id, Phase::Queued(place));
                 continue;
             }
@@ -142,15 +143,15 @@ impl State {
         let limit = self.settings.in_flight;
         match place.class {
             WorkClass::Repair => limit + limit / 4,
-            // Work that fails only after a long time leaves room for work that comes later.
-            _ if place.again => (limit / 2).max(1),
             // Repairs do not wait behind the commit's own writes in the API server either.
             _ if self.objects.is_in_flight_for(WorkClass::Repair) => limit / 4,
+            // Work that fails only after a long time leaves room for work that comes later.
+            _ if place.again => (limit / 2).max(1),
             WorkClass::Sync | WorkClass::Prune => limit,
         }
     }
 
-    /// Work of a commit waits for its work at earlier places, and deletions wait for all of it. It also waits for the record,
+    /// Work of a commit waits for its work at earlier places, and deletions wait for all that did not fail before. It also waits for the record,
     /// and gives way to a commit that follows as soon as the answers are in. Nothing is deleted that such a commit may declare.
     fn must_wait(&self, place: QueuePlace) -> bool {
         let follows = self.is_next_known() || place.class == WorkClass::Prune && self.candidate.is_some();
@@ -158,21 +159,39 @@ impl State {
         place.class != WorkClass::Repair && waits
     }
 
-    /// `true` for a write that would make an object the sync's that it is not yet.
-    fn is_new_work(&self, id: &ObjectId) -> bool {
-        !self.objects.is_recorded(id) && matches!(self.action(id), Action::Apply(_) | Action::Annotate)
+    /// The class of work of a commit that an object at a place of repairs needs by now; `None` for repairs and reads.
+    fn class_of_commit(&self, id: &ObjectId) -> Option<WorkClass> {
+        match self.action(id) {
+            // Nothing becomes the sync's before the record is written.
+            Action::Apply(_) | Action::Annotate if !self.objects.is_recorded(id) => Some(WorkClass::Sync),
+            // One in doubt is read first.
+            Action::Delete | Action::Abandon if self.objects.live(id).is_none_or(|live| !live.in_doubt) => {
+                Some(WorkClass::Prune)
+            }
+            _ => None,
+        }
+    }
+
+    /// What says that the object is the sync's. Every client can write labels and annotations, and an object that two syncs declare is in the
+    /// records of both.
+    fn claim(&self, id: &ObjectId, live: Option<&Live>) -> Claim {
+        match live {
+            Some(live) if live.owner == Owner::Us && self.objects.is_recorded(id) => match self.is_of_another(id) {
+                true => Claim::Shared,
+                false => Claim::Proven,
+            },
+            _ => Claim::None,
+        }
     }
 
     /// Sends the command that follows from the object as it is now, which may have changed since it was queued.
     fn send(&mut self, place: QueuePlace, id: &ObjectId, now: Instant) {
         let live = self.objects.live(id);
         let action = self.action(id);
-        // Every client can write the sync's labels and annotations, and an object that two syncs declare is in the records of both.
-        let is_proven = live.is_some() && self.objects.is_recorded(id) && !self.is_of_another(id);
         let mut repair = None;
         let command = match (action, self.declared_form(id), live) {
             (Action::Apply(cause), Some(declared), _) => {
-                let mode = apply_mode(&cause, &declared, live, is_proven);
+                let mode = apply_mode(&cause, &declared, live, self.claim(id, live));
                 repair = pending_repair(place.class, cause, live);
                 Command::Apply(declared, self.in_force.source.commit.clone(), mode)
             }
@@ -182,7 +201,11 @@ impl State {
             },
             (Action::Annotate, Some(declared), live) => {
                 repair = (place.class == WorkClass::Repair).then(|| PendingRepair::of(live, Vec::new()));
-                Command::Annotate(declared, self.in_force.source.commit.clone(), annotate_mode(live, is_proven))
+                Command::Annotate(
+                    declared,
+                    self.in_force.source.commit.clone(),
+                    annotate_mode(live, self.claim(id, live)),
+                )
             }
             (Action::Delete, ..) if self.is_kept(id) => Command::Abandon(id.clone()),
             (Action::Delete, ..) if !self.may_delete(id) => {
@@ -285,20 +308,32 @@ fn reference(id: &ObjectId) -> DeclaredObject {
     DeclaredObject::new(object)
 }
 
-fn apply_mode(cause: &Cause, declared: &DeclaredObject, live: Option<&Live>, is_proven: bool) -> ApplyMode {
+/// The proof that an object is the sync's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Claim {
+    /// Its metadata and the record of this sync alone.
+    Proven,
+    /// They, and another sync has it in its record, or is to have it.
+    Shared,
+    /// Nothing, or its metadata alone.
+    None,
+}
+
+fn apply_mode(cause: &Cause, declared: &DeclaredObject, live: Option<&Live>, claim: Claim) -> ApplyMode {
     match (cause, live) {
         (Cause::Missing, _) => ApplyMode::Create,
-        (_, Some(live)) if live.owner != Owner::Us || !is_proven => ApplyMode::TakeOver(live.version),
+        (_, Some(live)) if claim == Claim::None => ApplyMode::TakeOver(live.version),
         (Cause::Drifted(missing), _) if missing.iter().any(|path| is_list_item(path)) => ApplyMode::Reclaim,
+        (_, Some(live)) if claim == Claim::Shared => ApplyMode::TakeOver(live.version),
         (_, Some(live)) if live.former_writer || gives_up(declared, live) => ApplyMode::HandOver,
         (Cause::Drifted(_) | Cause::Adopted | Cause::Changed, Some(live)) => ApplyMode::Update(live.uid.clone()),
         (Cause::Drifted(_) | Cause::Adopted | Cause::Changed, None) => ApplyMode::Create,
     }
 }
 
-fn annotate_mode(live: Option<&Live>, is_proven: bool) -> AnnotateMode {
+fn annotate_mode(live: Option<&Live>, claim: Claim) -> AnnotateMode {
     let Some(live) = live.filter(|live| live.version != 0) else { return AnnotateMode::Update };
-    let version = (live.owner != Owner::Us || !is_proven).then_some(live.version);
+    let version = (claim != Claim::Proven).then_some(live.version);
     match version {
         _ if !live.applied => AnnotateMode::Prove(live.uid.clone(), version),
         Some(version) => AnnotateMode::TakeOver(version),

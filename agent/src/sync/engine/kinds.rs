@@ -236,9 +236,11 @@ impl Kinds {
         matches!(self.0.get(&id.group_kind()), Some(Kind { state: KindState::Listing(_), .. }))
     }
 
-    /// `true` while a list of the object's kind is on its way, and has not failed.
-    pub(super) fn awaits_list(&self, id: &ObjectId) -> bool {
-        matches!(self.0.get(&id.group_kind()), Some(Kind { state: KindState::Listing(listing), .. }) if listing.failure.is_none())
+    /// The kinds that were listed before and are being listed again.
+    pub(super) fn listed_again(&self) -> impl Iterator<Item = &GroupKind> {
+        let is_again =
+            |kind: &Kind| matches!(&kind.state, KindState::Listing(list) if list.known && list.failure.is_none());
+        self.0.iter().filter(move |(_, kind)| is_again(kind)).map(|(name, _)| name)
     }
 
     /// A list shows the object.

@@ -46,7 +46,7 @@ use crate::sync::plan::order::Order;
 use commit::{Candidate, Held};
 use dispatch::Outage;
 use kinds::Kinds;
-use objects::{FailureRecord, Objects};
+use objects::{FailureRecord, Objects, Tracked};
 use others::Others;
 use prune::Prunes;
 use recording::Recording;
@@ -287,8 +287,10 @@ impl State {
 
     /// `true` while a list is on its way that may show an object which has to be deleted.
     fn awaits_list(&self) -> bool {
-        let is_left = |id: &&ObjectId| !matches!(self.declared(id), Declared::Object(_));
-        self.unlisted().filter(is_left).any(|id| self.kinds.awaits_list(id))
+        let is_left = |(id, tracked): (&ObjectId, &Tracked)| {
+            tracked.unlisted && !matches!(self.declared(id), Declared::Object(_))
+        };
+        self.kinds.listed_again().any(|kind| self.objects.of_kind(kind).any(is_left))
     }
 
     /// `true` when nothing is on its way any more, not even an object that waits or a failure that may pass.

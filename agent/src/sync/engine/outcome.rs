@@ -139,10 +139,10 @@ impl State {
         if failure.refused {
             self.prunes.refused(id);
         }
-        let (is_there, is_ours) = self.objects.live(id).map_or((false, false), |live| (true, live.is_ours()));
-        if failure.refused && !is_there {
+        let is_ours = self.objects.live(id).is_some_and(Live::is_ours);
+        if failure.refused {
             self.objects.change(id, |tracked| tracked.recorded &= recorded);
-        } else if !failure.refused && !is_ours && !matches!(sent, Sent::Read | Sent::Fill) {
+        } else if !is_ours && !matches!(sent, Sent::Read | Sent::Fill) {
             // The API server may have made or given over the object all the same, or do so in a moment.
             self.objects.change(id, |tracked| tracked.unlisted |= tracked.recorded);
         }
@@ -353,14 +353,13 @@ impl State {
         for id in failed {
             // The API server may hear of new rights a moment later: the pauses begin anew.
             self.objects.change(&id, |tracked| {
-                tracked.phase = Phase::Settled;
                 let notes = tracked.notes_mut();
                 notes.checks = 0;
                 if let Some(failure) = &mut notes.failure {
                     failure.begin_anew();
                 }
             });
-            self.look_again(&id, now);
+            self.try_again(&id, now);
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::compile::declared::DeclaredSet;
 use crate::model::finding::Finding;
 use crate::model::object::{ObjectId, walk};
 use crate::sync::live::Live;
-use crate::sync::plan::guard::{Deletions, HeldPrune, Prune};
+use crate::sync::plan::guard::{Deletions, HeldPrune, ObjectCounts, Prune};
 use crate::sync::plan::memory::Proof;
 use crate::sync::plan::order::{is_deleted_with, namespace_of};
 use crate::sync::plan::{Action, Declared, decide};
@@ -281,13 +281,14 @@ impl State {
     fn prune_of(&self, declared: &DeclaredSet, occasion: Occasion) -> Prune {
         let mut declared_form = walk(&declared.objects);
         let unproven = self.prunes.memory.proof == Proof::Approval;
-        let mut prune = Prune { unproven, ..Prune::default() };
+        let recorded = if occasion == Occasion::Found { ObjectCounts::default() } else { self.recording.size() };
+        let mut prune = Prune { recorded, unproven, ..Prune::default() };
         let mut staying = Vec::new();
         for (id, tracked) in self.objects.all() {
             let is_declared = declared_form(id).is_some();
-            let is_new = (tracked.newer && occasion == Occasion::Found) || self.objects.is_being_made(id);
-            let is_measure = !is_declared || !is_new;
-            if is_measure && tracked.recorded {
+            let is_new = || (tracked.newer && occasion == Occasion::Found) || tracked.is_being_made();
+            let is_measure = !is_declared || !is_new();
+            if is_measure && tracked.recorded && occasion == Occasion::Found {
                 prune.recorded.add(id);
             }
             let Some(live) = tracked.own() else { continue };
@@ -304,9 +305,6 @@ impl State {
             } else if self.action_by(declared, id, live) == Action::Abandon {
                 staying.push(id);
             }
-        }
-        if occasion != Occasion::Found {
-            prune.recorded = self.recording.size();
         }
         prune.deletions.retain(|(id, _)| !self.holds_one(id, &staying));
         prune

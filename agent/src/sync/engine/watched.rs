@@ -39,14 +39,17 @@ impl State {
         }
         self.readiness_may_have_changed(&id, now);
         // The list was made before our last write, or the cluster was restored from a backup and counts its versions from
-        // there: the object is read.
-        if older && !is_undone {
+        // there: the object is read. One that is being deleted is not, and its end is to be heard.
+        if older && self.objects.live(&id).is_some_and(|live| !live.terminating) {
             self.doubt(&id);
             self.evaluate(&id, now);
             return;
         }
         let before = self.objects.live(&id);
-        let live = Live::observe(&seen, &id, &self.settings.sync, self.declared_form(&id).as_deref(), before);
+        let mut live = Live::observe(&seen, &id, &self.settings.sync, self.declared_form(&id).as_deref(), before);
+        if older {
+            live.fields = FieldOwnership::Unsure;
+        }
         // Without a record, objects that carry all that an apply of the sync leaves are recorded again, unless another sync has them.
         let found = self.prunes.memory().proof != Proof::Record && live.owner == Owner::Us && live.applied;
         let found = found && (self.objects.is_recorded(&id) || !self.is_of_another(&id));

@@ -87,11 +87,17 @@ impl State {
             self.objects.set_phase(id, Phase::BackingOff(now + calm));
             return;
         }
+        let place = self.place(class, id);
+        self.objects.queue(id, place);
+    }
+
+    /// The place of work on the object.
+    pub(super) fn place(&self, class: WorkClass, id: &ObjectId) -> QueuePlace {
         let place = QueuePlace::of(class, id, &self.in_force.order);
         let failure = self.objects.notes(id).and_then(|notes| notes.failure.as_ref());
         // A failure that is likely over in a moment leaves the object a second attempt in its turn.
         let failed = failure.is_some_and(|failure| !failure.passing || failure.attempts > 1);
-        self.objects.queue(id, if failed { place.again() } else { place });
+        if failed { place.again() } else { place }
     }
 
     /// The object is as it should be. A pause that is going on is not cut short, or a client that undoes each repair would
@@ -339,7 +345,7 @@ impl State {
         self.ask_server_again(now);
     }
 
-    fn try_again(&mut self, id: &ObjectId, now: Instant) {
+    pub(super) fn try_again(&mut self, id: &ObjectId, now: Instant) {
         self.objects.set_phase(id, Phase::Settled);
         self.forget_unwatched(id);
         if self.fight(id).is_some() {

@@ -69,6 +69,7 @@ fn take_value(declared: &Value, ours: &mut Map<String, Value>, key: &str, theirs
 /// Moves items of a declared list, and of the lists in its items; `true` if there were any.
 fn take_items(declared: &[Value], ours: &mut Value, theirs: &mut Value) -> bool {
     let (Some(ours), Some(theirs)) = (ours.as_object_mut(), theirs.as_object_mut()) else { return false };
+    let is_complete = declared.iter().all(|item| item_nodes(item, ours).next().is_some());
     let mut taken = false;
     for item in declared {
         let elements: Vec<String> = item_nodes(item, theirs).map(|(element, _)| element.to_owned()).collect();
@@ -77,7 +78,7 @@ fn take_items(declared: &[Value], ours: &mut Value, theirs: &mut Value) -> bool 
             taken |= take_value(item, ours, &element, node);
         }
     }
-    if declared.iter().all(|item| item_nodes(item, ours).next().is_some()) {
+    if is_complete {
         return taken;
     }
     let undeclared = |element: &str, node: &Value| {
@@ -162,6 +163,12 @@ mod tests {
             entry_of(2, "kubectl-edit", "Update", rest),
             "what is beside declared items stays theirs"
         );
+        let ours = json!({b: {".": {}, "f:name": {}, "f:ports": {declared_port: port}}});
+        let theirs = json!({a: {".": {}, "f:name": {}, "f:ports": {edited: port}}, "k:{\"name\":\"z\"}": {".": {}}});
+        let mut entries = [entry_of(1, FIELD_MANAGER, "Apply", ours), entry_of(2, "kubectl-edit", "Update", theirs)];
+        assert!(reclaim(&declared, &mut entries));
+        let containers = &entries[0]["fieldsV1"]["f:spec"]["f:template"]["f:spec"]["f:containers"];
+        assert!(containers.get("k:{\"name\":\"z\"}").is_some(), "a declared item was missing before: {containers}");
     }
 
     #[test]

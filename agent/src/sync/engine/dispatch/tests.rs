@@ -54,15 +54,21 @@ fn drifted(path: &str) -> Cause {
 #[test]
 fn fields_change_hands_when_an_object_is_taken_over_or_its_items_are_replaced() {
     let declared = declared(&json!({"replicas": 1}));
-    let mode = |cause: &Cause, live: &Live| apply_mode(cause, &declared, Some(live), true);
-    assert_eq!(apply_mode(&Cause::Missing, &declared, None, false), ApplyMode::Create);
+    let mode = |cause: &Cause, live: &Live| {
+        let claim = if live.owner == Owner::Us { Claim::Proven } else { Claim::None };
+        apply_mode(cause, &declared, Some(live), claim)
+    };
+    assert_eq!(apply_mode(&Cause::Missing, &declared, None, Claim::None), ApplyMode::Create);
     for owner in [Owner::Nobody, Owner::Other("b".into())] {
         let others = live(|it| it.owner = owner);
         assert_eq!(mode(&Cause::Adopted, &others), ApplyMode::TakeOver(7));
         assert_eq!(mode(&drifted(".spec.list[]"), &others), ApplyMode::TakeOver(7));
     }
     for cause in [Cause::Changed, drifted(".spec.list[]")] {
-        let unproven = apply_mode(&cause, &declared, Some(&live(|_| {})), false);
+        let of_two = apply_mode(&cause, &declared, Some(&live(|_| {})), Claim::Shared);
+        let expected = if cause == Cause::Changed { ApplyMode::TakeOver(7) } else { ApplyMode::Reclaim };
+        assert_eq!(of_two, expected, "{cause:?}: another sync declares it too");
+        let unproven = apply_mode(&cause, &declared, Some(&live(|_| {})), Claim::None);
         assert_eq!(unproven, ApplyMode::TakeOver(7), "{cause:?}: its metadata alone says that it is the sync's");
     }
     let (ours, written) = (live(|_| {}), live(|it| it.former_writer = true));
@@ -77,7 +83,7 @@ fn fields_change_hands_when_an_object_is_taken_over_or_its_items_are_replaced() 
 #[test]
 fn a_field_that_is_not_declared_any_more_is_given_up_before_the_apply() {
     let running = live(|it| it.running_field = Some("replicas"));
-    let mode = |spec: Value, live: &Live| apply_mode(&Cause::Changed, &declared(&spec), Some(live), true);
+    let mode = |spec: Value, live: &Live| apply_mode(&Cause::Changed, &declared(&spec), Some(live), Claim::Proven);
     assert_eq!(mode(json!({"replicas": 1}), &running), updated());
     assert_eq!(mode(json!({}), &running), ApplyMode::HandOver);
     assert_eq!(mode(json!({}), &live(|_| {})), updated(), "it was not applied before");

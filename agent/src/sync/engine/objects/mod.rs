@@ -57,13 +57,9 @@ impl Objects {
         self.get(id).is_some_and(|tracked| repairs(&tracked.phase))
     }
 
-    /// `true` while a command is unanswered after which the object may be the sync's, and was not before.
+    /// See [`Tracked::is_being_made`].
     pub(super) fn is_being_made(&self, id: &ObjectId) -> bool {
-        self.get(id).is_some_and(|tracked| match &tracked.phase {
-            Phase::InFlight(command) if command.sent == Sent::Read => false,
-            Phase::InFlight(command) => tracked.live.is_none() || command.sent == Sent::TakeOver,
-            _ => false,
-        })
+        self.get(id).is_some_and(Tracked::is_being_made)
     }
 
     /// The only way to change an object: the indices follow from what `edit` leaves behind, and an object of which nothing

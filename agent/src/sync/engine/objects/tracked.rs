@@ -279,6 +279,15 @@ impl Tracked {
         self.live.replace(live)
     }
 
+    /// `true` while a command is unanswered after which the object may be the sync's, and was not before.
+    pub(in crate::sync::engine) fn is_being_made(&self) -> bool {
+        match &self.phase {
+            Phase::InFlight(command) if command.sent == Sent::Read => false,
+            Phase::InFlight(command) => self.live.is_none() || command.sent == Sent::TakeOver,
+            _ => false,
+        }
+    }
+
     /// The live object, if it is the sync's own.
     pub(in crate::sync::engine) fn own(&self) -> Option<&Live> {
         self.live.as_ref().filter(|live| self.recorded && live.is_ours())
