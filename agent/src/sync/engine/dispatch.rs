@@ -172,7 +172,7 @@ impl State {
         }
     }
 
-    /// What says that the object is the sync's. Every client can write labels and annotations, and an object that two syncs declare is in the
+    /// The proof that the object is the sync's. Every client can write labels and annotations, and an object that two syncs declare is in the
     /// records of both.
     fn claim(&self, id: &ObjectId, live: Option<&Live>) -> Claim {
         match live {
