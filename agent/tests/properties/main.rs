@@ -204,3 +204,27 @@ fn what_follows_namespaces_comes_in_force_beside_a_held_commit() {
     is_as_in_force(&world).unwrap();
     assert_eq!(world.in_force().map(|(in_force, _)| in_force.wiped), Some(false));
 }
+
+/// The apply of an object that another sync had is under way while the commit is compiled for other Namespaces without it, and the
+/// other sync's object goes.
+#[test]
+fn an_object_that_was_applied_for_the_namespaces_of_before_is_deleted() {
+    let repository = |objects: &[u8], widgets: bool, dynamic| Repository {
+        objects: objects.iter().map(|index| (*index, 0)).collect(),
+        widgets: widgets.then_some((0, 0)).into_iter().collect(),
+        dynamic,
+        ..Repository::default()
+    };
+    let mut world = World::new();
+    world.commit(repository(&[0], false, false), true);
+    world.deliver();
+    world.commit(repository(&[TAKEN], false, true), true);
+    (0..4).for_each(|_| world.deliver());
+    world.step(Event::AuditDue);
+    world.answer();
+    world.approve();
+    world.reselect(repository(&[0], true, true));
+    world.remove(&object(TAKEN));
+    world.rest_for(Duration::from_secs(3600));
+    is_as_in_force(&world).unwrap();
+}

@@ -30,16 +30,18 @@ impl State {
             return;
         }
         let before = self.objects.live(&id);
-        let known = before.filter(|live| *live.uid == *seen.uid).map_or(0, |live| live.version);
+        let is_same = before.is_some_and(|live| *live.uid == *seen.uid);
+        let known = before.map_or(0, |live| live.version);
         let older = seen.version() < known;
         // A restore of the cluster undoes our deletion too. If the list is only older than it, the next deletion finds out.
         let is_undone = listed && seen.deletion_timestamp.is_none() && before.is_some_and(|live| live.terminating);
-        if (seen.version() == known && !is_undone) || (older && !listed) {
+        if is_same && ((seen.version() == known && !is_undone) || (older && !listed)) {
             return;
         }
         self.readiness_may_have_changed(&id, now);
-        // The list was made before our last write, or the cluster was restored from a backup and counts its versions from
-        // there: the object is read. One that is being deleted is not, and its end is to be heard.
+        // The list was made before our last write, the event is about an object of this name that went before ours was made, or the
+        // cluster was restored from a backup and counts its versions from there: the object is read. One that is being deleted is not,
+        // and its end is to be heard.
         if older && self.objects.live(&id).is_some_and(|live| !live.terminating) {
             self.doubt(&id);
             self.evaluate(&id, now);
@@ -158,8 +160,9 @@ impl State {
             return;
         }
         let seen = Observed::of(whole);
-        // As in a list, an older version than is known says only that the object has to be read.
-        if *live.uid == *seen.uid && seen.version() < live.version {
+        // As in a list, an older version than is known says only that the object has to be read, even if it is of an object of this
+        // name that went before ours was made.
+        if seen.version() < live.version {
             self.objects.change(&id, |tracked| {
                 if let Some(live) = &mut tracked.live {
                     live.fields = FieldOwnership::Unsure;
