@@ -15,6 +15,7 @@ mod export;
 mod kinds;
 mod round;
 mod schema;
+mod values;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

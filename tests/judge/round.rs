@@ -4,22 +4,24 @@
 use agent::compile::declared::DeclaredObject;
 use agent::io::kubernetes::apply::{self, CommitStamp};
 use agent::io::kubernetes::client::{ApiError, Cluster};
+use agent::model::finding::Finding;
 use agent::model::metadata::{FIELD_MANAGER, SyncId, annotation, label};
 use agent::model::object::Object;
 use agent::sync::diff;
 use agent::sync::engine::{ApplyMode, Outcome};
 use agent::sync::live::{FieldOwnership, Live, Observed, Owner};
-use agent::sync::managed_fields::{ManagedFieldsEntry, is_list_item};
+use agent::sync::managed_fields::is_list_item;
 use agent::sync::plan::{Action, Cause, Declared, decide};
 use anyhow::{Context, Result, bail};
 use fastrand::Rng;
 use http::Method;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::change::{APPLY, Target};
 use crate::content::{blank_some, keep_filled, named, overlay, paths, set, without_refused};
 use crate::kinds::{Kind, Version};
 use crate::schema::Schemas;
+use crate::values::{differ_in_empty_lists, fields, is_another, owned_empty_lists, values};
 
 /// Attempts to take away what the API server refuses of a random object.
 const ATTEMPTS: usize = 12;
@@ -213,7 +215,7 @@ async fn dry_run(cluster: &Cluster, path: &str, declared: &DeclaredObject) -> Re
 impl Round<'_> {
     /// Returns the reason if the object cannot be judged any more.
     async fn play(&mut self, schemas: &Schemas, name: &str, rng: &mut Rng) -> Result<Option<&'static str>> {
-        let Some(mut before) = self.apply(ApplyMode::Create).await? else { return Ok(Some("not applied")) };
+        let Ok(mut before) = self.apply(ApplyMode::Create).await? else { return Ok(Some("not applied")) };
         match self.truth().await? {
             Some(Truth { verdict: None | Some(Verdict::Nothing), .. }) => {}
             // The API server itself changes what was applied.
@@ -228,14 +230,17 @@ impl Round<'_> {
                 self.is_forged |= change.as_ref().is_some_and(|change| change.contains(FORGED));
                 self.history.extend(change);
             }
-            let Some(truth) = self.truth().await? else { return Ok(Some("gone or refused")) };
+            let Some(truth) = self.truth().await? else { return self.repair_refused(&before).await };
             let (record, cause) = self.compare(&truth, &before)?;
             before = record;
             let Some(mode) = cause.filter(|_| time == 0 && rng.bool()) else { continue };
             self.history.push(format!("the agent repairs it: {mode:?}"));
             match self.apply(mode).await? {
-                Some(after) => (before, self.is_forged) = (after, false),
-                None => return Ok(Some("the repair is refused")),
+                Ok(after) => (before, self.is_forged) = (after, false),
+                Err(why) => {
+                    self.differ(&truth, format!("the repair is refused: {}", why.message));
+                    return Ok(None);
+                }
             }
             let Some(truth) = self.truth().await? else { return Ok(Some("gone or refused")) };
             if truth.verdict.is_some_and(|verdict| verdict != Verdict::Nothing) {
@@ -246,13 +251,40 @@ impl Round<'_> {
         Ok(None)
     }
 
-    /// `None` if the API server refuses.
-    async fn apply(&self, mode: ApplyMode) -> Result<Option<Live>> {
+    /// The API server refuses a plain apply of the object as others have changed it. Where the agent repairs it all the same, this has
+    /// to work, unless a field cannot be changed back.
+    async fn repair_refused(&mut self, before: &Live) -> Result<Option<&'static str>> {
+        let Some(live) = self.live().await? else { return Ok(Some("gone")) };
+        let (record, action) = self.decided(&live, Some(before), false);
+        let Some(mode) = repair(&record, &action) else { return Ok(Some("refused, and not repaired")) };
+        self.history.push(format!("the agent repairs it: {mode:?}"));
+        match self.apply(mode).await? {
+            Ok(_) => {}
+            Err(why) if is_unchangeable(&why) => return Ok(Some("it cannot be changed back")),
+            Err(why) => {
+                self.judged.verdicts += 1;
+                let truth = Truth { after: live.clone(), live, verdict: None, is_changed: true };
+                self.differ(&truth, format!("the repair is refused: {}", why.message));
+                return Ok(None);
+            }
+        }
+        self.judged.verdicts += 1;
+        match self.truth().await? {
+            Some(truth) if truth.verdict.is_some_and(|verdict| verdict != Verdict::Nothing) => {
+                self.differ(&truth, format!("a repair leaves {:?}", truth.verdict));
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    /// The refusal if the API server refuses.
+    async fn apply(&self, mode: ApplyMode) -> Result<Result<Live, Finding>> {
         let sync = sync();
         let stamp = CommitStamp { sync: &sync, token: "0", git_context: "{}" };
         match apply::apply(self.cluster, &stamp, &self.declared, &mode).await {
-            Outcome::Applied(live, _) => Ok(Some(*live)),
-            Outcome::Failed(_) => Ok(None),
+            Outcome::Applied(live, _) => Ok(Ok(*live)),
+            Outcome::Failed(failure) => Ok(Err(failure.finding)),
             other => bail!("not expected: {other:?}"),
         }
     }
@@ -260,14 +292,7 @@ impl Round<'_> {
     /// `None` if the object cannot be judged: it is gone, or the API server refuses the apply.
     async fn truth(&self) -> Result<Option<Truth>> {
         for _ in 0..5 {
-            let live: Object = match self.cluster.get(&self.path).await {
-                Ok(live) => live,
-                Err(ApiError::Refused(_)) => return Ok(None),
-                Err(error) => return Err(error.into()),
-            };
-            if live.metadata("deletionTimestamp").is_some() {
-                return Ok(None);
-            }
+            let Some(live) = self.live().await? else { return Ok(None) };
             let mut after = match dry_run(self.cluster, &self.path, &self.declared).await {
                 Ok(after) => after,
                 Err(ApiError::Refused(_)) => return Ok(None),
@@ -288,6 +313,15 @@ impl Round<'_> {
         Ok(None)
     }
 
+    /// `None` if it is gone, or goes.
+    async fn live(&self) -> Result<Option<Object>> {
+        match self.cluster.get::<Object>(&self.path).await {
+            Ok(live) => Ok(Some(live).filter(|live| live.metadata("deletionTimestamp").is_none())),
+            Err(ApiError::Refused(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn verdict_of(&self, live: &Object, after: &Object) -> Option<Verdict> {
         let differ = |but_empty_lists| {
             let fields = |object| fields(object, Some(&self.body).filter(|_| but_empty_lists));
@@ -295,8 +329,8 @@ impl Round<'_> {
         };
         let [of_live, of_after] = [live, after].map(values);
         if of_live != of_after {
-            let [of_live, of_after] = [of_live, of_after].map(|values| without_empty_lists(values.0.into()));
-            if of_live != of_after || owned_empty_lists(live, &self.body) != owned_empty_lists(after, &self.body) {
+            let are_owned = [live, after].map(|object| owned_empty_lists(object, &self.body));
+            if !differ_in_empty_lists(&of_live.0.into(), &of_after.0.into()) || are_owned[0] != are_owned[1] {
                 return Some(Verdict::Drift);
             }
             // Empty lists are there again that leave no trace in entries.
@@ -319,7 +353,7 @@ impl Round<'_> {
             ("running, by an audit", Some(before), true),
             ("restarted, by an audit", None, true),
         ] {
-            let (record, action) = self.decided(truth, before, audit);
+            let (record, action) = self.decided(&truth.live, before, audit);
             let own = match &action {
                 Action::Nothing if record.watched => Some(Verdict::Nothing),
                 Action::Nothing => None,
@@ -354,23 +388,16 @@ impl Round<'_> {
             running.get_or_insert((record, action));
         }
         let (record, action) = running.context("judged")?;
-        let mode = match action {
-            Action::Apply(Cause::Drifted(missing)) if missing.iter().any(|path| is_list_item(path)) => {
-                // One that is not the sync's is taken over first.
-                (record.owner == Owner::Us).then_some(ApplyMode::Reclaim)
-            }
-            Action::Apply(_) => Some(ApplyMode::Update(record.uid.clone())),
-            _ => None,
-        };
+        let mode = repair(&record, &action);
         Ok((record, mode))
     }
 
-    fn decided(&self, truth: &Truth, before: Option<&Live>, audit: bool) -> (Live, Action) {
-        let (seen, declared) = (Observed::of(&truth.live), &self.declared);
+    fn decided(&self, live: &Object, before: Option<&Live>, audit: bool) -> (Live, Action) {
+        let (seen, declared) = (Observed::of(live), &self.declared);
         let mut record = Live::observe(&seen, &declared.id, &self.sync, Some(declared), before);
         let decision = |record: &Live| decide(Declared::Object(declared), Some(record), &self.sync);
         if audit || decision(&record) == Action::Read {
-            record = Live::after_read(&seen, &truth.live, &self.sync, declared, before);
+            record = Live::after_read(&seen, live, &self.sync, declared, before);
         }
         let action = decision(&record);
         (record, action)
@@ -391,6 +418,23 @@ impl Round<'_> {
     }
 }
 
+/// The apply by which the agent repairs the object.
+fn repair(record: &Live, action: &Action) -> Option<ApplyMode> {
+    match action {
+        Action::Apply(Cause::Drifted(missing)) if missing.iter().any(|path| is_list_item(path)) => {
+            // One that is not the sync's is taken over first.
+            (record.owner == Owner::Us).then_some(ApplyMode::Reclaim)
+        }
+        Action::Apply(_) => Some(ApplyMode::Update(record.uid.clone())),
+        _ => None,
+    }
+}
+
+/// `true` if only a new object can have the declared value.
+fn is_unchangeable(why: &Finding) -> bool {
+    why.hint.as_ref().is_some_and(|hint| hint.contains("delete it on the cluster"))
+}
+
 fn is_in_several_versions(object: &Object) -> bool {
     let entries = Observed::of(object).managed_fields;
     entries.windows(2).any(|pair| pair[0].api_version != pair[1].api_version)
@@ -407,88 +451,4 @@ const FORGED: &str = "fieldManager=configsync.gke.io&";
 /// `true` if the entry of the agent is the one of its last apply, or if that is not known.
 fn is_untraced(record: &Live, before: Option<&Live>) -> bool {
     before.is_none_or(|before| before.fields == FieldOwnership::Ours && record.has_entry_of(before))
-}
-
-/// The values of an object that clients write, without the order of list items.
-fn values(object: &Object) -> Object {
-    let mut object = object.clone();
-    object.0.remove("status");
-    object.metadata_mut().retain(|key, _| !["managedFields", "resourceVersion", "generation"].contains(&key.as_str()));
-    // The API server counts every change of a template in it, that of an order too.
-    if let Some(Value::Object(annotations)) = object.metadata_mut().get_mut("annotations") {
-        annotations.remove("deprecated.daemonset.template.generation");
-    }
-    object.0.values_mut().for_each(sort);
-    object
-}
-
-/// `true` if two objects have different values in one place, and not just fields that one of them lacks.
-fn is_another(a: &Object, b: &Object) -> bool {
-    fn walk(a: &Value, b: &Value) -> bool {
-        match (a, b) {
-            (Value::Object(a), Value::Object(b)) => a.iter().any(|(key, a)| b.get(key).is_some_and(|b| walk(a, b))),
-            (Value::Array(a), Value::Array(b)) if a.len() == b.len() => a.iter().zip(b).any(|(a, b)| walk(a, b)),
-            (a, b) => a != b,
-        }
-    }
-    a.0.iter().any(|(key, a)| b.0.get(key).is_some_and(|b| walk(a, b)))
-}
-
-/// A value without empty lists, and without maps of nothing else, of which an apply may leave no trace either.
-fn without_empty_lists(value: Value) -> Value {
-    fn is_empty(value: &Value) -> bool {
-        match value {
-            Value::Array(items) => items.is_empty(),
-            Value::Object(map) => !map.is_empty() && map.values().all(is_empty),
-            _ => false,
-        }
-    }
-    match value {
-        Value::Object(map) => {
-            let kept = map.into_iter().filter(|(_, value)| !is_empty(value));
-            kept.map(|(key, value)| (key, without_empty_lists(value))).collect::<Map<_, _>>().into()
-        }
-        Value::Array(items) => items.into_iter().map(without_empty_lists).collect(),
-        value => value,
-    }
-}
-
-/// The fields of the agent and their version, without those of lists that are empty in this declared object.
-fn fields(object: &Object, but_empty_lists_of: Option<&Value>) -> Option<(String, Map<String, Value>)> {
-    let entries = Observed::of(object).managed_fields;
-    let mut ours = entries.into_iter().find(ManagedFieldsEntry::is_ours)?;
-    if let Some(Value::Object(declared)) = but_empty_lists_of {
-        remove_empty_lists(declared, &mut ours.fields);
-    }
-    Some((ours.api_version, ours.fields))
-}
-
-/// The number of lists that are empty in this declared object and are fields of the agent.
-fn owned_empty_lists(object: &Object, declared: &Value) -> usize {
-    let (Some((_, mut fields)), Value::Object(declared)) = (fields(object, None), declared) else { return 0 };
-    remove_empty_lists(declared, &mut fields)
-}
-
-/// Returns the number of lists.
-fn remove_empty_lists(declared: &Map<String, Value>, fields: &mut Map<String, Value>) -> usize {
-    let of_field = |(name, value): (&String, &Value)| {
-        let key = format!("f:{name}");
-        match (value, fields.get_mut(&key)) {
-            (Value::Array(items), Some(_)) if items.is_empty() => usize::from(fields.remove(&key).is_some()),
-            (Value::Object(inner), Some(Value::Object(node))) => remove_empty_lists(inner, node),
-            _ => 0,
-        }
-    };
-    declared.iter().map(of_field).sum()
-}
-
-fn sort(value: &mut Value) {
-    match value {
-        Value::Object(fields) => fields.values_mut().for_each(sort),
-        Value::Array(items) => {
-            items.iter_mut().for_each(sort);
-            items.sort_by_cached_key(Value::to_string);
-        }
-        _ => {}
-    }
 }

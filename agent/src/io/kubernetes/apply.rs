@@ -20,7 +20,7 @@ use crate::sync::engine::{AnnotateMode, ApplyMode, Outcome, Remarks};
 use crate::sync::live::{Live, Observed, Owner};
 use crate::sync::managed_fields::{self, Basis};
 
-use hand_over::{EXPECTED, expect, forget_expected, hand_over, send_without_members};
+use hand_over::{EXPECTED, expect, forget_expected, hand_over, send_over, send_without_members};
 
 /// A `resourceVersion` that no object has. An apply with it only creates: if the object exists, whichever sync manages it,
 /// the API server answers 409. So no read is needed before.
@@ -115,6 +115,10 @@ async fn send_expecting(
         }
     } else if let Some(refused) = answer.as_ref().err().and_then(ApiError::refused_members) {
         answer = send_without_members(cluster, path, body, &refused).await?.unwrap_or(answer);
+    }
+    let refused = answer.as_ref().err().and_then(ApiError::refused_result);
+    if let (Some(refused), true) = (refused, *mode != ApplyMode::Create) {
+        answer = send_over(cluster, path, body, refused).await?.unwrap_or(answer);
     }
     if let Ok(whole) = answer {
         answer = finished(cluster, path, body, whole, mode).await;

@@ -3,10 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use super::send;
-use crate::io::kubernetes::client::{ApiError, Cluster};
+use crate::io::kubernetes::client::{ApiError, Cluster, RefusedResult};
 use crate::model::metadata::annotation;
 use crate::model::object::Object;
 use crate::sync::engine::ApplyMode;
+use crate::sync::live::Observed;
 use crate::sync::managed_fields::{self, FormerWriter};
 
 /// The metadata by which an apply names the object that it is about, and the state of it.
@@ -43,13 +44,29 @@ pub(super) async fn hand_over(
         expect(&mut nothing, &whole, &EXPECTED);
         whole = send(cluster, path, &nothing).await?;
     }
+    change_hands(cluster, path, body, whole, |entries| {
+        let from = managed_fields::adopt(body, entries);
+        managed_fields::release_running(body, entries);
+        if *mode == ApplyMode::Reclaim {
+            managed_fields::reclaim(body, entries);
+        }
+        from
+    })
+    .await
+}
+
+/// Changes the entries of an object, if there is anything to change. Returns it as it is then, and the former writers of which `change`
+/// takes fields.
+async fn change_hands(
+    cluster: &Cluster,
+    path: &str,
+    body: &Object,
+    mut whole: Object,
+    change: impl FnOnce(&mut Vec<Value>) -> Vec<&'static FormerWriter>,
+) -> Result<(Object, Vec<&'static FormerWriter>), ApiError> {
     let before = whole.metadata("managedFields").and_then(Value::as_array).cloned().unwrap_or_default();
     let mut entries = before.clone();
-    let from = managed_fields::adopt(body, &mut entries);
-    managed_fields::release_running(body, &mut entries);
-    if *mode == ApplyMode::Reclaim {
-        managed_fields::reclaim(body, &mut entries);
-    }
+    let from = change(&mut entries);
     if entries != before {
         // kubectl and others compare with this annotation at their next apply. A declared one stays as it is declared.
         let stale = !from.is_empty() && body.annotation(annotation::LAST_APPLIED).is_none();
@@ -82,6 +99,43 @@ pub(super) async fn send_without_members(
     };
     tracing::info!(object = %body.id(), fields = refused.join(", "), "removes what another client put beside declared fields");
     expect(body, &taken, if named.is_empty() { &EXPECTED[..1] } else { &named });
+    Ok(Some(send(cluster, path, body).await))
+}
+
+/// The API server refuses what an apply makes of the object: the declared object is written over it, our entry becomes one of the declared
+/// version, and then it is applied again. `None` when that does no more than an apply, when it is refused too, or when the object is not the
+/// one that `body` names.
+pub(super) async fn send_over(
+    cluster: &Cluster,
+    path: &str,
+    body: &mut Object,
+    refused: RefusedResult,
+) -> Result<Option<Result<Object, ApiError>>, ApiError> {
+    let mut whole: Object = cluster.get(path).await?;
+    let named: Vec<&str> = EXPECTED.into_iter().filter(|field| body.metadata(field).is_some()).collect();
+    if named.is_empty() || named.iter().any(|field| whole.metadata(field) != body.metadata(field)) {
+        return Ok(None);
+    }
+    let entries = Observed::of(&whole).managed_fields;
+    let patch = managed_fields::overwrite(body, &whole, &entries, refused == RefusedResult::Unreadable);
+    let is_other = managed_fields::our_entry(&entries).is_some_and(|entry| entry.api_version != body.api_version());
+    if patch.is_none() && !is_other {
+        return Ok(None);
+    }
+    if let Some(mut patch) = patch {
+        patch["metadata"]["resourceVersion"] = whole.metadata("resourceVersion").cloned().unwrap_or_default();
+        let Ok(written) = cluster.merge_patch(path, &patch).await else { return Ok(None) };
+        tracing::info!(object = %body.id(), "writes the declared object over what another client put beside it");
+        whole = written;
+    }
+    let is_of_version = |entries: &mut Vec<Value>| {
+        managed_fields::set_version(body.api_version(), entries);
+        Vec::new()
+    };
+    let (whole, _) = change_hands(cluster, path, body, whole, is_of_version).await?;
+    // What was written is the sync's alone with the apply that follows.
+    let (whole, _) = hand_over(cluster, path, body, whole, &ApplyMode::HandOver).await?;
+    expect(body, &whole, &named);
     Ok(Some(send(cluster, path, body).await))
 }
 

@@ -43,6 +43,15 @@ pub enum ApiError {
     Oversized(String),
 }
 
+/// The reason for which an apply to an object that is there is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefusedResult {
+    /// What comes of the object with the apply is not valid.
+    Invalid,
+    /// The object is none that its schema allows.
+    Unreadable,
+}
+
 impl From<kube::Error> for ApiError {
     fn from(error: kube::Error) -> Self {
         match error {
@@ -80,6 +89,18 @@ impl ApiError {
         });
         let fields: Vec<String> = refused.collect();
         (!fields.is_empty()).then_some(fields)
+    }
+
+    /// The fault, if the API server refuses what an apply makes of the object that is there, or cannot apply anything to it. The object as
+    /// declared may be a valid one.
+    pub fn refused_result(&self) -> Option<RefusedResult> {
+        let Self::Refused(status) = self else { return None };
+        match status.code {
+            422 if !self.is_about_another() && !is_unchangeable(status) => Some(RefusedResult::Invalid),
+            500 if status.message.contains(UNREADABLE) => Some(RefusedResult::Unreadable),
+            500 if status.message.contains(UNCONVERTIBLE) => Some(RefusedResult::Invalid),
+            _ => None,
+        }
     }
 
     /// `true` if the API server may have refused the request because the object that it names is not there, but maybe another one of that
@@ -199,14 +220,20 @@ const SEVERAL: &str = "may not have more than one field specified at a time";
 /// The words in which it refuses an object whose CustomResourceDefinition is being deleted.
 const TERMINATING_CRD: &str = "not allowed while custom resource definition is terminating";
 /// The words in which it refuses to change a field of an object that is there.
-const UNCHANGEABLE: [&str; 6] = [
+const UNCHANGEABLE: [&str; 7] = [
     "field is immutable",
     "is immutable after creation",
     "cannot change roleRef",
     "may not be changed in an update",
     "may not change once set",
     "updates to statefulset spec for fields other than",
+    "pod updates may not change fields other than",
 ];
+/// The words in which it says that the live object is none that its schema allows.
+const UNREADABLE: &str = "failed to create manager for existing fields";
+/// The words in which it says that it cannot convert what is left of an object when the fields of our entry are taken away, which is of
+/// another version than the apply. A webhook converts no object without metadata.
+const UNCONVERTIBLE: &str = "failed to prune fields";
 /// The words in which it refuses a list that has one key twice.
 const TWICE: &str = "duplicate entries for key";
 const MAKE_ANEW: &str = "the field keeps its value as long as the object is there: give the object another name in the source, or \
@@ -217,6 +244,10 @@ const ABSENT: &str =
 const TOO_LARGE: &str = "divide it into smaller objects, or keep the data elsewhere and name its place";
 const SLOW: &str = "find out what holds the request up, such as an admission webhook, or raise \
                     spec.override.apiServerTimeout; the agent tries again by itself";
+
+fn is_unchangeable(status: &Status) -> bool {
+    UNCHANGEABLE.iter().any(|words| status.message.contains(words))
+}
 
 fn is_of_terminating_namespace(status: &Status) -> bool {
     let causes = status.details.as_ref().map(|details| &details.causes);
@@ -259,9 +290,7 @@ fn meaning_of(status: &Status) -> (Code, Retry, &'static str) {
         StatusCode::PAYLOAD_TOO_LARGE => (Code::Applier, Retry::Object, TOO_LARGE),
         // The words of etcd.
         _ if status.message.contains("request is too large") => (Code::Applier, Retry::Object, TOO_LARGE),
-        StatusCode::UNPROCESSABLE_ENTITY if UNCHANGEABLE.iter().any(|words| status.message.contains(words)) => {
-            (Code::Applier, Retry::Object, MAKE_ANEW)
-        }
+        StatusCode::UNPROCESSABLE_ENTITY if is_unchangeable(status) => (Code::Applier, Retry::Object, MAKE_ANEW),
         StatusCode::UNPROCESSABLE_ENTITY | StatusCode::BAD_REQUEST => {
             (Code::Applier, Retry::Object, "do as the message says: correct the manifest, or what refuses it")
         }
