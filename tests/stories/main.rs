@@ -49,6 +49,7 @@ mod one_writer;
 mod page;
 mod private_repositories;
 mod records;
+mod refused_applies;
 mod removal;
 mod rights;
 mod role_refs;
@@ -151,6 +152,7 @@ const STORIES: &[(&str, Story, &[Kind])] = &[
     ("a_foreign_object_is_adopted_and_released", foreign_objects::adopted_and_released, &Kind::ALL),
     ("objects_of_other_tools_are_taken_over", adoption::takes_over, &Kind::ALL),
     ("fields_that_exclude_declared_ones_are_removed", adoption::excluded_fields, &[Kind::ControlPlane]),
+    ("what_no_apply_can_make_is_written_over", refused_applies::are_written_over, &[Kind::ControlPlane]),
     ("an_object_that_depends_on_another_repository_waits_alone", dependencies::on_objects_of_others, &Kind::ALL),
     ("what_depends_on_an_object_is_pruned_before_it", dependencies::are_pruned_first, &Kind::ALL),
     ("a_claim_that_waits_for_its_first_pod_is_no_obstacle", dependencies::on_a_claim, &Kind::ALL),
