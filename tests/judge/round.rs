@@ -430,9 +430,12 @@ fn repair(record: &Live, action: &Action) -> Option<ApplyMode> {
     }
 }
 
-/// `true` if only a new object can have the declared value.
+/// `true` if only a new object can have the declared value: that of a field that is never changed back, of a version in which objects of a
+/// kind may be stored, or of a volume that nothing resizes here.
 fn is_unchangeable(why: &Finding) -> bool {
+    const NEVER: [&str; 2] = ["was previously a storage version", "only dynamically provisioned pvc can be resized"];
     why.hint.as_ref().is_some_and(|hint| hint.contains("delete it on the cluster"))
+        || NEVER.iter().any(|words| why.message.contains(words))
 }
 
 fn is_in_several_versions(object: &Object) -> bool {

@@ -33,13 +33,17 @@ pub(crate) fn are_written_over(kind: Kind) -> Result<()> {
     let service = format!("/api/v1/namespaces/{NAME}/services/web");
     cluster.patch(&binding, &json!({"spec": {"validationActions": ["Warn"]}}))?;
     is_again(cluster, &binding, "/spec/validationActions", json!(["Deny"]))?;
-    cluster.patch(&service, &json!({"metadata": {"managedFields": [{}]}, "spec": {"ports": [{"name": "http", "port": 81}]}}))?;
+    cluster.patch(
+        &service,
+        &json!({"metadata": {"managedFields": [{}]}, "spec": {"ports": [{"name": "http", "port": 81}]}}),
+    )?;
     is_again(cluster, &service, "/spec/ports/0/port", json!(80))?;
     ensure!(cluster.get(&service)?["spec"]["ports"].as_array().map(Vec::len) == Some(1), "more than one port");
 
     sync.repository.write("list.yaml", &trial("v1", "list", &json!({"list": [], "map": {}})))?;
     sync.commit()?;
-    let list = |version: &str, name: &str| cluster.get(&format!("/apis/{GROUP}/{version}/namespaces/{NAME}/trials/{name}"));
+    let list =
+        |version: &str, name: &str| cluster.get(&format!("/apis/{GROUP}/{version}/namespaces/{NAME}/trials/{name}"));
     let spec = list("v1", "list")?["spec"].clone();
     ensure!(spec == json!({"list": [], "map": {}}), "{spec}");
 
@@ -99,6 +103,7 @@ fn crd(converter: &Converter) -> String {
 
 fn trial(version: &str, name: &str, spec: &Value) -> String {
     let metadata = json!({"name": name, "namespace": NAME, "labels": {"app": name}});
-    let trial = json!({"apiVersion": format!("{GROUP}/{version}"), "kind": "Trial", "metadata": metadata, "spec": spec});
+    let trial =
+        json!({"apiVersion": format!("{GROUP}/{version}"), "kind": "Trial", "metadata": metadata, "spec": spec});
     format!("{trial}\n")
 }

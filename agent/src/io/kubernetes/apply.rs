@@ -117,8 +117,8 @@ async fn send_expecting(
         answer = send_without_members(cluster, path, body, &refused).await?.unwrap_or(answer);
     }
     let refused = answer.as_ref().err().and_then(ApiError::refused_result);
-    if let (Some(refused), true) = (refused, *mode != ApplyMode::Create) {
-        answer = send_over(cluster, path, body, refused).await?.unwrap_or(answer);
+    if let Some(refusal) = refused.filter(|_| *mode != ApplyMode::Create) {
+        answer = send_over(cluster, path, body, &refusal).await?.unwrap_or(answer);
     }
     if let Ok(whole) = answer {
         answer = finished(cluster, path, body, whole, mode).await;

@@ -27,7 +27,7 @@ use crate::model::shared::lock;
 use crate::model::visible::escaped_json;
 use crate::sync::engine::Failure;
 
-pub use error::{ApiError, RefusedResult};
+pub use error::ApiError;
 
 /// Content type of a body that is an object.
 pub const JSON: &str = "application/json";

@@ -73,7 +73,7 @@ impl State {
                 self.keep_for(id, &detached);
             }
             Outcome::Abandoned => {
-                self.carried_out(id);
+                self.vanishes(id);
                 self.objects.forgive(id);
                 self.objects.change(id, |tracked| tracked.notes_mut().keep = false);
                 self.objects.set_live(id, None);

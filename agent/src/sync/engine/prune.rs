@@ -97,7 +97,7 @@ impl State {
         }
     }
 
-    /// An object goes. Its Namespace or CRD that had to stay because of it may be deleted then.
+    /// An object goes, or is the sync's no more. Its Namespace or CRD that had to stay because of it may be deleted then.
     pub(super) fn vanishes(&mut self, id: &ObjectId) {
         self.carried_out(id);
         // One that the commit in force declares is made again.

@@ -56,6 +56,10 @@ impl State {
         let found = self.prunes.memory().proof != Proof::Record && live.owner == Owner::Us && live.applied;
         let found = found && (self.objects.is_recorded(&id) || !self.is_of_another(&id));
         let ours = live.owner == Owner::Us && (found || self.objects.is_recorded(&id));
+        let was_ours = self.objects.get(&id).is_some_and(|tracked| tracked.own().is_some());
+        if was_ours && !live.is_ours() {
+            self.vanishes(&id);
+        }
         if !ours && self.is_foreign(&id) {
             // It is there, and none of the sync's. Others can give many objects the label.
             if self.objects.is_recorded(&id) {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::built_in::{FILLED_NUMBERS, KEPT_TEXTS, MAPS_OF_TEXTS, SELECTORS, is_built_in, is_closed, is_filled_list};
 use super::coverage::leaves_no_trace;
 use super::entry::{
-    ManagedFieldsEntry, Position, has_node, item_nodes, item_of, node_of, nodes_of_item, of_other_versions, our_entry,
+    ManagedFieldsEntry, Position, has_node, item_of, node_of, nodes_of_item, of_other_versions, our_entry,
 };
 use super::spelling::{same_quantity, same_time};
 use crate::compile::applied_fields::is_reset;
@@ -249,24 +249,18 @@ impl Comparison<'_> {
             Value::Object(map) if map.is_empty() => true,
             Value::Array(items) if items.is_empty() => true,
             Value::Object(_) if ours.is_ours() => !(self.typed && selectors.contains(&name)),
-            Value::Array(_) if ours.is_ours() => self.is_filled_list() || self.at.is_owned_in_parts(self.entries),
+            Value::Array(items) if ours.is_ours() => self.is_filled_list() || self.are_beside(items) == Some(true),
             Value::Object(_) => !self.at.is_owned_whole(self.entries),
-            Value::Array(items) => self.is_in_parts(items).unwrap_or_else(|| {
+            Value::Array(items) => self.are_beside(items).unwrap_or_else(|| {
                 !self.at.is_owned_whole(self.entries) && (self.typed || !self.at.is_in_whole(self.entries))
             }),
             _ => false,
         }
     }
 
-    /// `true` if managers own the items of a list one by one, and `false` if one may own all of them by another name, so that no
-    /// entry has the items; `None` if that cannot be told.
-    fn is_in_parts(&self, items: &[Value]) -> Option<bool> {
-        if self.at.is_owned_in_parts(self.entries) {
-            return Some(true);
-        }
-        let is_named = |item: &Value| self.is_renamed(|it| item_nodes(item, it).next().is_some());
-        let may_be_renamed = !self.typed && of_other_versions(self.entries).next().is_some();
-        may_be_renamed.then(|| items.iter().all(is_named))
+    /// See [`Position::are_beside`].
+    fn are_beside(&self, items: &[Value]) -> Option<bool> {
+        self.at.are_beside(items, self.entries, self.typed)
     }
 
     /// `true` if the API server gives a field that is declared empty a value: to all texts that are no contents of a map, and to
@@ -546,9 +540,14 @@ mod tests {
                     json!({"manager": manager, "operation": "Apply", "apiVersion": version, "fieldsV1": fields});
                 serde_json::from_value(entry).expect("an entry")
             };
-            let ours = entry(FIELD_MANAGER, "a.b/v1", json!({"f:spec": {"f:n": {}}}));
-            let entries = [ours, entry("other", "a.b/v2", json!({"f:spec": {"f:items": theirs}}))];
-            differences(&widget(json!([])), &widget(json!([{"name": "a"}])), &entries, Basis::Unknown)
+            let theirs = entry("other", "a.b/v2", json!({"f:spec": {"f:items": theirs}}));
+            let [mine, unowned] = [json!({"f:n": {}, "f:list": {}}), json!({"f:n": {}})].map(|spec| {
+                let ours = entry(FIELD_MANAGER, "a.b/v1", json!({ "f:spec": spec }));
+                let entries = [ours, theirs.clone()];
+                differences(&widget(json!([])), &widget(json!([{"name": "a"}])), &entries, Basis::Unknown)
+            });
+            assert_eq!(mine, unowned);
+            mine
         };
         assert_eq!(check(json!({})), [".spec.list"]);
         assert_eq!(check(json!({"k:{\"name\":\"a\"}": {".": {}, "f:name": {}}})), [""; 0]);

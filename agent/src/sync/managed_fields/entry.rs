@@ -248,6 +248,21 @@ impl Position {
         self.nodes(entries).any(|node| !node.is_empty())
     }
 
+    /// `true` if managers own the items of a list one by one, so that declared ones are beside them, and `false` if one may own all of them by
+    /// another name, so that no entry has the items; `None` if that cannot be told. Kinds that are `typed` have one name for a field in all
+    /// versions.
+    pub(super) fn are_beside(&self, items: &[Value], entries: &[ManagedFieldsEntry], typed: bool) -> Option<bool> {
+        if self.is_owned_in_parts(entries) {
+            return Some(true);
+        }
+        let names = |entry: &ManagedFieldsEntry, item: &Value| {
+            has_node(entry, &|node: &Map<String, Value>| item_nodes(item, node).next().is_some())
+        };
+        let is_named = |item: &Value| of_other_versions(entries).any(|entry| names(entry, item));
+        let may_be_renamed = !typed && of_other_versions(entries).next().is_some();
+        may_be_renamed.then(|| items.iter().all(is_named))
+    }
+
     /// `true` if a manager owns something as a whole that may be this by another name. What the live object has by the name that an entry
     /// says is not this.
     pub(super) fn may_be_owned_whole<'a>(

@@ -6,24 +6,35 @@
 
 use serde_json::{Map, Value};
 
-use super::entry::{ManagedFieldsEntry, node_of, our_entry, our_entry_mut};
+use super::entry::{ManagedFieldsEntry, node_of, of_our_version, our_entry, our_entry_mut};
 use crate::compile::applied_fields::is_reset;
 use crate::model::object::Object;
 
+/// The reason for which the API server refuses to apply an object to the one that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// What comes of it is not valid, in these fields.
+    Invalid(Vec<String>),
+    /// The object that is there is none that its schema allows.
+    Unreadable,
+}
+
 /// The merge patch that gives a live object all declared values. Of the lists it has those that lack a declared item, without the items of
-/// others, and all that have other items if the live object is `unreadable`, so that the API server applies nothing to it. It removes the
-/// fields of our entry that are not declared. `None` if there is no such list and no such field: the API server refuses such an object for
-/// another reason.
-pub fn overwrite(declared: &Object, live: &Object, entries: &[ManagedFieldsEntry], unreadable: bool) -> Option<Value> {
+/// others, and all that have other items if the live object is unreadable. It removes the fields of our entry that are not declared; and in
+/// a refused map that lacks a declared field, the fields of others, which may exclude it. `None` if there is no such list and no such field:
+/// the API server refuses the object for another reason.
+pub fn overwrite(declared: &Object, live: &Object, entries: &[ManagedFieldsEntry], refusal: &Refusal) -> Option<Value> {
     let is_written = |name: &str| !["apiVersion", "kind", "metadata"].contains(&name);
     let is_written = |name: &str| is_written(name) && !is_reset(declared.group(), declared.kind(), name);
-    let texts = ["labels", "annotations"];
-    let (empty, mut walk) = (Map::new(), Overwriting { unreadable, needed: false });
-    let ours = our_entry(entries).map_or(&empty, |entry| &entry.fields);
-    let mut patch = walk.map(&declared.0, &live.0, ours, &is_written);
-    let metadata = |object: &'_ Object| object.0.get("metadata").and_then(Value::as_object).cloned().unwrap_or_default();
-    let ours = node_of("metadata", ours).unwrap_or(&empty);
-    let metadata = walk.map(&metadata(declared), &metadata(live), ours, &|name| texts.contains(&name));
+    let is_text = |name: &str| ["labels", "annotations"].contains(&name);
+    let mut walk = Overwriting { refusal, path: Vec::new(), needed: false };
+    let is_other = |entry: &&ManagedFieldsEntry| !entry.is_ours() && entry.subresource.is_empty();
+    let others = of_our_version(entries).filter(is_other).map(|entry| &entry.fields).collect();
+    let nodes = Nodes { ours: our_entry(entries).map(|entry| &entry.fields), others };
+    let mut patch = walk.map(&declared.0, &live.0, &nodes, &is_written);
+    let [declared, live] = [declared, live].map(|object| object.0.get("metadata").and_then(Value::as_object));
+    let (declared, live) = (declared.cloned().unwrap_or_default(), live.cloned().unwrap_or_default());
+    let metadata = walk.map(&declared, &live, &nodes.of("metadata"), &is_text);
     patch.insert("metadata".to_owned(), metadata.into());
     walk.needed.then(|| patch.into())
 }
@@ -35,28 +46,45 @@ pub fn set_version(version: &str, entries: &mut [Value]) {
     }
 }
 
-struct Overwriting {
-    /// The live object is none that its schema allows.
-    unreadable: bool,
+/// The nodes that entries have of a map.
+struct Nodes<'a> {
+    ours: Option<&'a Map<String, Value>>,
+    others: Vec<&'a Map<String, Value>>,
+}
+
+impl Nodes<'_> {
+    fn of(&self, name: &str) -> Self {
+        Self {
+            ours: self.ours.and_then(|node| node_of(name, node)),
+            others: self.others.iter().filter_map(|node| node_of(name, node)).collect(),
+        }
+    }
+}
+
+struct Overwriting<'a> {
+    refusal: &'a Refusal,
+    /// The names of the fields on the way.
+    path: Vec<String>,
     /// `true` if the patch does what an apply does not.
     needed: bool,
 }
 
-impl Overwriting {
+impl Overwriting<'_> {
     fn map(
         &mut self,
         declared: &Map<String, Value>,
         live: &Map<String, Value>,
-        ours: &Map<String, Value>,
+        nodes: &Nodes<'_>,
         is_written: &dyn Fn(&str) -> bool,
     ) -> Map<String, Value> {
-        let empty = Map::new();
         let mut patch = Map::new();
         for (name, value) in declared.iter().filter(|(name, _)| is_written(name)) {
             let value = match (value, live.get(name)) {
                 (Value::Object(map), Some(Value::Object(live))) => {
-                    let ours = node_of(name, ours).unwrap_or(&empty);
-                    self.map(map, live, ours, &|_| true).into()
+                    self.path.push(name.clone());
+                    let below = self.map(map, live, &nodes.of(name), &|_| true);
+                    self.path.pop();
+                    below.into()
                 }
                 (Value::Array(items), Some(Value::Array(live))) if self.is_right(items, live) => continue,
                 (Value::Array(_), Some(_)) => {
@@ -67,7 +95,11 @@ impl Overwriting {
             };
             patch.insert(name.clone(), value);
         }
-        let fields = ours.keys().filter_map(|key| key.strip_prefix("f:")).filter(|name| is_written(name));
+        let is_missing = |name: &String| !live.contains_key(name);
+        let excluding = self.is_refused() && declared.keys().any(is_missing);
+        let others = nodes.others.iter().filter(|_| excluding);
+        let fields = nodes.ours.iter().chain(others).flat_map(|node| node.keys());
+        let fields = fields.filter_map(|key| key.strip_prefix("f:")).filter(|name| is_written(name));
         for name in fields.filter(|name| !declared.contains_key(*name) && live.contains_key(*name)) {
             self.needed = true;
             patch.insert(name.to_owned(), Value::Null);
@@ -77,7 +109,14 @@ impl Overwriting {
 
     /// `true` for a list with all declared items.
     fn is_right(&self, items: &[Value], live: &[Value]) -> bool {
-        !items.is_empty() && is_among(items, live) && (!self.unreadable || items.len() == live.len())
+        let is_readable = *self.refusal != Refusal::Unreadable;
+        !items.is_empty() && is_among(items, live) && (is_readable || items.len() == live.len())
+    }
+
+    /// `true` for a map that the refusal names.
+    fn is_refused(&self) -> bool {
+        let Refusal::Invalid(fields) = self.refusal else { return false };
+        fields.iter().any(|field| field.split('.').eq(self.path.iter().map(String::as_str)))
     }
 }
 
@@ -108,20 +147,23 @@ mod tests {
     fn patch(declared: Value, live: Value, ours: Value) -> Option<Value> {
         let kind = |spec: Value, labels: Value| {
             let metadata = json!({"name": "a", "labels": labels, "finalizers": ["a/b"]});
-            object(json!({"apiVersion": "a.b/v1", "kind": "X", "metadata": metadata, "spec": spec, "status": {"x": []}}))
+            object(
+                json!({"apiVersion": "a.b/v1", "kind": "X", "metadata": metadata, "spec": spec, "status": {"x": []}}),
+            )
         };
         let entry = json!({"manager": "configsync.gke.io", "operation": "Apply", "fieldsV1": ours});
         let entries: Vec<ManagedFieldsEntry> = serde_json::from_value(json!([entry])).expect("an entry");
         let (declared, live) = (kind(declared, json!({"l": "1"})), kind(live, json!({"m": "1"})));
-        let patch = overwrite(&declared, &live, &entries, false);
-        assert!(patch.is_none() || overwrite(&declared, &live, &entries, true).is_some());
+        let patch = overwrite(&declared, &live, &entries, &Refusal::Invalid(Vec::new()));
+        assert!(patch.is_none() || overwrite(&declared, &live, &entries, &Refusal::Unreadable).is_some());
         patch
     }
 
     #[test]
     fn a_list_without_a_declared_item_is_written_whole() {
         let port = |port: u16| json!({"name": "a", "port": port});
-        let live = json!({"ports": [{"name": "a", "port": 81, "protocol": "TCP"}], "set": ["x", "y"], "theirs": 1, "n": 1});
+        let live =
+            json!({"ports": [{"name": "a", "port": 81, "protocol": "TCP"}], "set": ["x", "y"], "theirs": 1, "n": 1});
         let declared = json!({"ports": [port(80)], "set": ["x"], "n": 2, "new": ["x"]});
         assert_eq!(
             patch(declared, live, json!({})),
@@ -137,11 +179,35 @@ mod tests {
 
     #[test]
     fn an_object_that_its_schema_does_not_allow_gets_the_declared_lists() {
-        let kind = |list: Value| object(json!({"apiVersion": "v1", "kind": "X", "metadata": {"name": "a"}, "list": list}));
+        let kind =
+            |list: Value| object(json!({"apiVersion": "v1", "kind": "X", "metadata": {"name": "a"}, "list": list}));
         let (declared, live) = (kind(json!([{"name": "a"}])), kind(json!([{"name": "a"}, {}])));
-        assert_eq!(overwrite(&declared, &live, &[], false), None);
-        assert_eq!(overwrite(&declared, &live, &[], true), Some(json!({"metadata": {}, "list": [{"name": "a"}]})));
-        assert_eq!(overwrite(&declared, &declared, &[], true), None);
+        let invalid = Refusal::Invalid(vec!["list".to_owned()]);
+        assert_eq!(overwrite(&declared, &live, &[], &invalid), None);
+        let written = json!({"metadata": {}, "list": [{"name": "a"}]});
+        assert_eq!(overwrite(&declared, &live, &[], &Refusal::Unreadable), Some(written));
+        assert_eq!(overwrite(&declared, &declared, &[], &Refusal::Unreadable), None);
+    }
+
+    #[test]
+    fn fields_of_others_in_a_refused_map_go_where_a_declared_one_is_missing() {
+        let kind = |spec: Value| {
+            object(json!({"apiVersion": "policy/v1", "kind": "X", "metadata": {"name": "a"}, "spec": spec}))
+        };
+        let theirs = json!({"f:spec": {"f:maxUnavailable": {}, "f:policy": {}, "f:selector": {"f:x": {}}}});
+        let entry =
+            |manager: &str, fields: &Value| json!({"manager": manager, "operation": "Update", "fieldsV1": fields});
+        let entries = json!([entry("kubectl-edit", &theirs)]);
+        let entries: Vec<ManagedFieldsEntry> = serde_json::from_value(entries).expect("entries");
+        let live = kind(json!({"maxUnavailable": 1, "default": 1, "selector": {"x": 1}, "policy": "a"}));
+        let patch = |declared: Value, field: &str| {
+            overwrite(&kind(declared), &live, &entries, &Refusal::Invalid(vec![field.to_owned()]))
+        };
+        let declared = json!({"minAvailable": 1, "selector": {}, "policy": "b"});
+        let spec = json!({"minAvailable": 1, "maxUnavailable": null, "selector": {}, "policy": "b"});
+        assert_eq!(patch(declared.clone(), "spec"), Some(json!({"metadata": {}, "spec": spec})));
+        assert_eq!(patch(declared, "spec.selector"), None, "nothing is missing there");
+        assert_eq!(patch(json!({"policy": "b"}), "spec"), None, "nothing is missing");
     }
 
     #[test]

@@ -3,12 +3,12 @@
 use serde_json::{Map, Value, json};
 
 use super::send;
-use crate::io::kubernetes::client::{ApiError, Cluster, RefusedResult};
+use crate::io::kubernetes::client::{ApiError, Cluster};
 use crate::model::metadata::annotation;
 use crate::model::object::Object;
 use crate::sync::engine::ApplyMode;
 use crate::sync::live::Observed;
-use crate::sync::managed_fields::{self, FormerWriter};
+use crate::sync::managed_fields::{self, FormerWriter, Refusal};
 
 /// The metadata by which an apply names the object that it is about, and the state of it.
 pub(super) const EXPECTED: [&str; 2] = ["uid", "resourceVersion"];
@@ -109,7 +109,7 @@ pub(super) async fn send_over(
     cluster: &Cluster,
     path: &str,
     body: &mut Object,
-    refused: RefusedResult,
+    refusal: &Refusal,
 ) -> Result<Option<Result<Object, ApiError>>, ApiError> {
     let mut whole: Object = cluster.get(path).await?;
     let named: Vec<&str> = EXPECTED.into_iter().filter(|field| body.metadata(field).is_some()).collect();
@@ -117,7 +117,7 @@ pub(super) async fn send_over(
         return Ok(None);
     }
     let entries = Observed::of(&whole).managed_fields;
-    let patch = managed_fields::overwrite(body, &whole, &entries, refused == RefusedResult::Unreadable);
+    let patch = managed_fields::overwrite(body, &whole, &entries, refusal);
     let is_other = managed_fields::our_entry(&entries).is_some_and(|entry| entry.api_version != body.api_version());
     if patch.is_none() && !is_other {
         return Ok(None);

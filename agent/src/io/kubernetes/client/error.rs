@@ -10,6 +10,7 @@ use crate::model::error_chain::error_chain;
 use crate::model::finding::{Code, Finding};
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::engine::{Failure, Retry};
+use crate::sync::managed_fields::Refusal;
 
 /// The longest pause that the API server can ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
@@ -41,15 +42,6 @@ pub enum ApiError {
     /// The object is larger than an API server takes: nothing was sent.
     #[error("the object is too large: {0}")]
     Oversized(String),
-}
-
-/// The reason for which an apply to an object that is there is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RefusedResult {
-    /// What comes of the object with the apply is not valid.
-    Invalid,
-    /// The object is none that its schema allows.
-    Unreadable,
 }
 
 impl From<kube::Error> for ApiError {
@@ -91,14 +83,17 @@ impl ApiError {
         (!fields.is_empty()).then_some(fields)
     }
 
-    /// The fault, if the API server refuses what an apply makes of the object that is there, or cannot apply anything to it. The object as
-    /// declared may be a valid one.
-    pub fn refused_result(&self) -> Option<RefusedResult> {
+    /// The refusal, if it is about what an apply makes of the object that is there: the object as declared may be a valid one.
+    pub fn refused_result(&self) -> Option<Refusal> {
         let Self::Refused(status) = self else { return None };
+        let invalid = || {
+            let causes = status.details.iter().flat_map(|details| &details.causes);
+            Refusal::Invalid(causes.map(|cause| cause.field.clone()).collect())
+        };
         match status.code {
-            422 if !self.is_about_another() && !is_unchangeable(status) => Some(RefusedResult::Invalid),
-            500 if status.message.contains(UNREADABLE) => Some(RefusedResult::Unreadable),
-            500 if status.message.contains(UNCONVERTIBLE) => Some(RefusedResult::Invalid),
+            422 if !self.is_about_another() && !is_unchangeable(status) => Some(invalid()),
+            500 if status.message.contains(UNREADABLE) => Some(Refusal::Unreadable),
+            500 if status.message.contains(UNCONVERTIBLE) => Some(invalid()),
             _ => None,
         }
     }
@@ -220,7 +215,7 @@ const SEVERAL: &str = "may not have more than one field specified at a time";
 /// The words in which it refuses an object whose CustomResourceDefinition is being deleted.
 const TERMINATING_CRD: &str = "not allowed while custom resource definition is terminating";
 /// The words in which it refuses to change a field of an object that is there.
-const UNCHANGEABLE: [&str; 7] = [
+const UNCHANGEABLE: [&str; 8] = [
     "field is immutable",
     "is immutable after creation",
     "cannot change roleRef",
@@ -228,6 +223,7 @@ const UNCHANGEABLE: [&str; 7] = [
     "may not change once set",
     "updates to statefulset spec for fields other than",
     "pod updates may not change fields other than",
+    "existing toleration can not be modified",
 ];
 /// The words in which it says that the live object is none that its schema allows.
 const UNREADABLE: &str = "failed to create manager for existing fields";
