@@ -365,11 +365,9 @@ impl Round<'_> {
             match (own, truth.verdict) {
                 // An apply under the agent's name can leave no trace in the metadata. An audit finds it.
                 (Some(Verdict::Nothing), _) if self.is_forged && !audit && is_untraced(&record, before) => {}
-                // After a restart nothing tells what the API server itself adds to what is owned as a whole, or leaves out.
+                // Nothing tells what the API server itself adds to what is owned as a whole, or leaves out.
                 (Some(Verdict::Nothing), Some(Verdict::Drift))
-                    if self.is_forged
-                        && before.is_none()
-                        && !is_another(&values(&truth.live), &values(&truth.after)) => {}
+                    if self.is_forged && !is_another(&values(&truth.live), &values(&truth.after)) => {}
                 // What such an apply has added is no declared value.
                 (Some(Verdict::Reclaim), Some(Verdict::Drift)) if self.is_forged => {}
                 (Some(Verdict::Drift), Some(Verdict::Reclaim) | None) if truth.is_changed => {}
@@ -425,6 +423,7 @@ fn repair(record: &Live, action: &Action) -> Option<ApplyMode> {
             // One that is not the sync's is taken over first.
             (record.owner == Owner::Us).then_some(ApplyMode::Reclaim)
         }
+        Action::Apply(_) if record.former_writer => Some(ApplyMode::HandOver),
         Action::Apply(_) => Some(ApplyMode::Update(record.uid.clone())),
         _ => None,
     }

@@ -182,6 +182,11 @@ impl Laws {
                 self.taken.insert(object::uid(live).to_owned());
             }
         }
+        self.recorded(server);
+    }
+
+    /// What others have made of an object may count as a sync's own if the record of the sync names the object, which a commit declared.
+    pub(crate) fn recorded(&mut self, server: &Server) {
         for (sync, (of, stamp)) in self.syncs.iter().zip(&self.stamps).enumerate() {
             let forged = server.state.store.all().map(|(_, live)| live);
             let forged = forged.filter(|live| stamp.is_on(live) && !self.owners.contains_key(object::uid(live)));

@@ -139,7 +139,10 @@ fn the_laws_hold_when_backups_are_restored() {
 fn the_laws_hold_in_worlds_of_all_sorts() {
     const SORTS: [Scope; 6] = [ALONE, FAULTS, OTHERS, SEVERAL, TENANTS, RESTORES];
     let sort = |seed: u64| SORTS[usize::try_from(seed).unwrap_or(0) % SORTS.len()];
-    try_all(|seed| Scope { sizes: Sizes::MostlySmall, ..sort(seed) }, &[459, 1951]);
+    try_all(
+        |seed| Scope { sizes: Sizes::MostlySmall, ..sort(seed) },
+        &[459, 1951, 44_307, 49_107, 51_775, 54_903, 84_705, 94_312, 99_381],
+    );
 }
 
 /// Or else a seed that fails could not be tried again.

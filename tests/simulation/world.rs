@@ -183,6 +183,7 @@ impl World {
             let time = self.server.time;
             let own = pending.own();
             self.laws.written(&Written { sync, incoming, place: &place, own, before, after, late, time });
+            self.laws.recorded(&self.server);
         } else if let (Some(before), Ok((404, _))) = (before, &reply) {
             self.laws.denied(sync, &before);
         }

@@ -7,6 +7,7 @@ use crate::model::object::{GroupKind, Object, ObjectId};
 use crate::sync::health::{self, Health, is_always_current};
 use crate::sync::live::{FieldOwnership, Live, Observed, Owner};
 use crate::sync::plan::memory::Proof;
+use crate::sync::plan::order::is_deleted_with;
 use crate::sync::plan::{Action, Declared, decide};
 
 use super::State;
@@ -127,6 +128,7 @@ impl State {
             self.forgive(id);
         }
         self.forget_record(id);
+        self.forget_gone_with(id);
         self.report.resources_changed();
         self.end_pause_of_failure(id);
         if is_pruned {
@@ -143,6 +145,17 @@ impl State {
             _ => self.enqueue(WorkClass::Repair, id, now),
         }
         self.stop_waiting_for(id, now);
+    }
+
+    /// A Namespace or CRD is gone, and with it all that was in it. No watch tells that of objects without the label.
+    fn forget_gone_with(&mut self, id: &ObjectId) {
+        if !id.is_namespace() && !id.is_crd() {
+            return;
+        }
+        let unwatched = self.objects.lives().filter(|(_, live)| !live.watched).map(|(other, _)| other);
+        let gone = unwatched.filter(|other| is_deleted_with(other, self.kinds.plural(other), id));
+        let gone: Vec<ObjectId> = gone.filter(|other| !self.objects.is_in_flight(other)).cloned().collect();
+        gone.iter().for_each(|other| self.absent(other, 0));
     }
 
     /// Keeps an event about an object in flight until the answer to its command is taken in.

@@ -100,6 +100,14 @@ pub(super) fn put_our_entry(entries: &mut Vec<Value>, version: &Value, change: i
     }
 }
 
+/// Makes the annotation that names the sync a field of our entry, if there is one. The apply that follows may fail, and the object would be
+/// one of no sync.
+pub fn keep_proof(entries: &mut [Value]) {
+    if let Some(entry) = our_entry_mut(entries) {
+        entry["fieldsV1"]["f:metadata"]["f:annotations"][format!("f:{}", annotation::MANAGER)] = json!({});
+    }
+}
+
 /// An entry of ours with these fields. It is never empty: when no entry is left, the API server makes one of all fields again. The
 /// apply that follows writes the annotation.
 fn our_entry(version: &Value, mut fields: Map<String, Value>) -> Value {
@@ -204,6 +212,17 @@ mod tests {
 
     fn names(writers: &[&FormerWriter]) -> Vec<&'static str> {
         writers.iter().map(|writer| writer.manager).collect()
+    }
+
+    #[test]
+    fn the_name_of_the_sync_stays_a_field_of_ours() {
+        let ours = json!({"manager": "configsync.gke.io", "operation": "Apply", "fieldsV1": {"f:spec": {}}});
+        let theirs = json!({"manager": "x", "operation": "Apply", "fieldsV1": {}});
+        let mut entries = [theirs.clone(), ours];
+        keep_proof(&mut entries);
+        let fields = &entries[1]["fieldsV1"];
+        assert_eq!(fields["f:metadata"], json!({"f:annotations": {"f:configsync.gke.io/manager": {}}}));
+        assert_eq!((&entries[0], &fields["f:spec"]), (&theirs, &json!({})));
     }
 
     #[test]

@@ -31,11 +31,11 @@ mod compare;
 mod projection;
 mod unfinished;
 
-pub use adopt::{FormerWriter, adopt, has_former_writer};
+pub use adopt::{FormerWriter, adopt, has_former_writer, keep_proof};
 pub use compare::{Basis, differences};
 pub use coverage::{Coverage, coverage, is_list_item};
 pub use entry::{ManagedFieldsEntry, digest_of_others, digest_of_value, our_entry};
-pub use overwrite::{Refusal, overwrite, set_version};
+pub use overwrite::{Refusal, begin_anew, overwrite};
 pub use projection::{declared_projection, projection};
 pub use reclaim::reclaim;
 pub use running::{is_running_field_declared, release_running, running_field};

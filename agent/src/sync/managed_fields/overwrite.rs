@@ -6,7 +6,8 @@
 
 use serde_json::{Map, Value};
 
-use super::entry::{ManagedFieldsEntry, node_of, of_our_version, our_entry, our_entry_mut};
+use super::adopt::keep_proof;
+use super::entry::{ManagedFieldsEntry, item_nodes, node_of, of_our_version, our_entry, our_entry_mut};
 use crate::compile::applied_fields::is_reset;
 use crate::model::object::Object;
 
@@ -20,8 +21,8 @@ pub enum Refusal {
 }
 
 /// The merge patch that gives a live object all declared values. Of the lists it has those that lack a declared item, without the items of
-/// others, and all that have other items if the live object is unreadable. It removes the fields of our entry that are not declared; and in
-/// a refused map that lacks a declared field, the fields of others, which may exclude it. `None` if there is no such list and no such field:
+/// others, and all that have other items if the live object is unreadable. It removes the fields and items of our entry that are not declared;
+/// and in a refused map that lacks a declared field, the fields of others, which may exclude it. `None` if there is no such list and no such field:
 /// the API server refuses the object for another reason.
 pub fn overwrite(declared: &Object, live: &Object, entries: &[ManagedFieldsEntry], refusal: &Refusal) -> Option<Value> {
     let is_written = |name: &str| !["apiVersion", "kind", "metadata"].contains(&name);
@@ -39,10 +40,12 @@ pub fn overwrite(declared: &Object, live: &Object, entries: &[ManagedFieldsEntry
     walk.needed.then(|| patch.into())
 }
 
-/// Makes our entry one of this version, whose fields it may name otherwise. `entries` is `metadata.managedFields` as JSON.
-pub fn set_version(version: &str, entries: &mut [Value]) {
+/// Begins our entry anew in this version, with the annotations alone that say that the object is the sync's. An apply takes nothing away
+/// then, which the patch has done. `entries` is `metadata.managedFields` as JSON.
+pub fn begin_anew(version: &str, entries: &mut [Value]) {
     if let Some(entry) = our_entry_mut(entries) {
-        entry["apiVersion"] = version.into();
+        (entry["apiVersion"], entry["fieldsV1"]) = (version.into(), Map::new().into());
+        keep_proof(entries);
     }
 }
 
@@ -86,7 +89,14 @@ impl Overwriting<'_> {
                     self.path.pop();
                     below.into()
                 }
-                (Value::Array(items), Some(Value::Array(live))) if self.is_right(items, live) => continue,
+                (Value::Array(items), Some(Value::Array(live))) if self.is_right(items, live) => {
+                    let kept = without_dropped(items, live, nodes.of(name).ours);
+                    if kept.len() == live.len() {
+                        continue;
+                    }
+                    self.needed = true;
+                    kept.into()
+                }
                 (Value::Array(_), Some(_)) => {
                     self.needed = true;
                     value.clone()
@@ -118,6 +128,20 @@ impl Overwriting<'_> {
         let Refusal::Invalid(fields) = self.refusal else { return false };
         fields.iter().any(|field| field.split('.').eq(self.path.iter().map(String::as_str)))
     }
+}
+
+/// The live items but those that our node of the list has and that are not declared any more: others may own fields of them, so that an
+/// apply would leave a part of the item.
+fn without_dropped(items: &[Value], live: &[Value], ours: Option<&Map<String, Value>>) -> Vec<Value> {
+    let is_of = |item: &Value, element: &str| {
+        let one = Map::from_iter([(element.to_owned(), Value::Object(Map::new()))]);
+        item_nodes(item, &one).next().is_some()
+    };
+    let is_dropped = |live: &&Value| {
+        let mut elements = ours.into_iter().flat_map(|ours| item_nodes(live, ours)).map(|(element, _)| element);
+        elements.any(|element| !items.iter().any(|item| is_of(item, element)))
+    };
+    live.iter().filter(|item| !is_dropped(item)).cloned().collect()
 }
 
 /// `true` if each declared item is there, with other fields or without.
@@ -175,6 +199,27 @@ mod tests {
         let live = json!({"ports": [{"name": "a", "port": 80, "protocol": "UDP"}], "n": 2});
         let written = json!({"metadata": {"labels": {"l": "1"}}, "spec": {"ports": [port(80)], "n": 2}});
         assert_eq!(patch(json!({"ports": [port(80)], "n": 2}), live, json!({})), Some(written));
+    }
+
+    #[test]
+    fn our_entry_begins_anew() {
+        let ours = json!({"manager": "configsync.gke.io", "operation": "Apply", "apiVersion": "a.b/v1", "fieldsV1": {"f:spec": {}}});
+        let mut entries = [json!({"manager": "x", "fieldsV1": {"f:x": {}}}), ours];
+        begin_anew("a.b/v2", &mut entries);
+        assert_eq!(entries[0]["fieldsV1"], json!({"f:x": {}}));
+        let proof = json!({"f:metadata": {"f:annotations": {"f:configsync.gke.io/manager": {}}}});
+        assert_eq!((&entries[1]["apiVersion"], &entries[1]["fieldsV1"]), (&json!("a.b/v2"), &proof));
+    }
+
+    #[test]
+    fn items_of_ours_that_are_not_declared_are_removed() {
+        let item = |name: &str| json!({"name": name, "image": "a:1"});
+        let ours =
+            json!({"f:spec": {"f:list": {"k:{\"name\":\"a\"}": {"f:name": {}}, "k:{\"name\":\"b\"}": {"f:name": {}}}}});
+        let live = json!({"list": [item("b"), item("a"), item("theirs")]});
+        let written = json!({"metadata": {"labels": {"l": "1"}}, "spec": {"list": [item("a"), item("theirs")]}});
+        assert_eq!(patch(json!({"list": [item("a")]}), live.clone(), ours.clone()), Some(written));
+        assert_eq!(patch(json!({"list": [item("a"), item("b")]}), live, ours), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::built_in::{SELECTORS, is_built_in};
 use super::coverage::leaves_no_trace;
-use super::entry::{ManagedFieldsEntry, Position, item_nodes, node_of, of_other_versions};
+use super::entry::{ManagedFieldsEntry, Position, item_nodes, node_of};
 use crate::model::object::Object;
 
 /// The part of a live object that our entry covers: two equal projections mean that no field of ours has changed its value. The order
@@ -15,8 +15,8 @@ pub fn projection(live: &Object, fields: &Map<String, Value>, declared: &Object)
 }
 
 /// The [`projection`] without the content of maps that are declared empty, which the API server fills and others own fields in, and
-/// without the items of others in such lists. Selectors of built-in kinds keep their content, because nothing fills them, and so do maps of
-/// custom resources of which others own no field. `entries` are those of all managers.
+/// without the items of others in such lists. Selectors of built-in kinds keep their content, because nothing fills them. `entries`
+/// are those of all managers.
 pub fn declared_projection(
     live: &Object,
     fields: &Map<String, Value>,
@@ -72,11 +72,8 @@ impl<'a> Projection<'a> {
     fn is_empty_to_us(&self, name: &str, live: &Value, node: &Map<String, Value>, declared: Option<&Value>) -> bool {
         let Some(entries) = self.entries.filter(|_| node.is_empty()) else { return false };
         match (live, declared) {
-            (Value::Object(_), Some(Value::Object(map))) if self.typed => map.is_empty() && !SELECTORS.contains(&name),
-            // Without an owner of its fields it may be one that is ours as a whole.
             (Value::Object(_), Some(Value::Object(map))) => {
-                let is_renamed = of_other_versions(entries).next().is_some();
-                map.is_empty() && (is_renamed || self.at.is_owned_in_parts(entries))
+                map.is_empty() && !(self.typed && SELECTORS.contains(&name))
             }
             (Value::Array(live), Some(Value::Array(items))) => {
                 items.is_empty() && self.at.are_beside(live, entries, self.typed) == Some(true)
@@ -172,26 +169,6 @@ mod tests {
             }})
         );
         assert_ne!(kept(json!({"start": 0})), kept(Value::Null), "the map itself is ours");
-    }
-
-    #[test]
-    fn the_content_of_an_empty_map_of_a_custom_resource_counts_where_others_own_none_of_it() {
-        let widget = |map: Value| object(json!({"apiVersion": "a.b/v1", "kind": "X", "spec": {"map": map}}));
-        let entry = |version: &str, manager: &str, map: Value| {
-            let fields = json!({"f:spec": {"f:map": map}});
-            let entry = json!({"apiVersion": version, "manager": manager, "operation": "Apply", "fieldsV1": fields});
-            serde_json::from_value::<ManagedFieldsEntry>(entry).expect("an entry")
-        };
-        let ours = entry("a.b/v1", "configsync.gke.io", json!({}));
-        let kept = |map: Value, theirs: &[ManagedFieldsEntry]| {
-            let entries = [std::slice::from_ref(&ours), theirs].concat();
-            declared_projection(&widget(map), &ours.fields, &entries, &widget(json!({})))
-        };
-        assert_ne!(kept(json!({"x": 1}), &[]), kept(json!({}), &[]), "it may be ours as a whole");
-        let in_parts = [entry("a.b/v1", "other", json!({"f:x": {}}))];
-        assert_eq!(kept(json!({"x": 1}), &in_parts), kept(json!({}), &[]));
-        let in_another_version = [entry("a.b/v2", "other", json!({}))];
-        assert_eq!(kept(json!({"x": 1}), &in_another_version), kept(json!({}), &[]));
     }
 
     #[test]

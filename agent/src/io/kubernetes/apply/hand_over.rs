@@ -44,11 +44,15 @@ pub(super) async fn hand_over(
         expect(&mut nothing, &whole, &EXPECTED);
         whole = send(cluster, path, &nothing).await?;
     }
+    let is_ours = whole.annotation(annotation::MANAGER) == body.annotation(annotation::MANAGER);
     change_hands(cluster, path, body, whole, |entries| {
         let from = managed_fields::adopt(body, entries);
         managed_fields::release_running(body, entries);
         if *mode == ApplyMode::Reclaim {
             managed_fields::reclaim(body, entries);
+        }
+        if is_ours {
+            managed_fields::keep_proof(entries);
         }
         from
     })
@@ -102,8 +106,8 @@ pub(super) async fn send_without_members(
     Ok(Some(send(cluster, path, body).await))
 }
 
-/// The API server refuses what an apply makes of the object: the declared object is written over it, our entry becomes one of the declared
-/// version, and then it is applied again. `None` when that does no more than an apply, when it is refused too, or when the object is not the
+/// The API server refuses what an apply makes of the object: the declared object is written over it, our entry begins anew in the declared
+/// version, and then the object is applied again. `None` when that does no more than an apply, when it is refused too, or when the object is not the
 /// one that `body` names.
 pub(super) async fn send_over(
     cluster: &Cluster,
@@ -128,11 +132,11 @@ pub(super) async fn send_over(
         tracing::info!(object = %body.id(), "writes the declared object over what another client put beside it");
         whole = written;
     }
-    let is_of_version = |entries: &mut Vec<Value>| {
-        managed_fields::set_version(body.api_version(), entries);
+    let begin_anew = |entries: &mut Vec<Value>| {
+        managed_fields::begin_anew(body.api_version(), entries);
         Vec::new()
     };
-    let (whole, _) = change_hands(cluster, path, body, whole, is_of_version).await?;
+    let (whole, _) = change_hands(cluster, path, body, whole, begin_anew).await?;
     // What was written is the sync's alone with the apply that follows.
     let (whole, _) = hand_over(cluster, path, body, whole, &ApplyMode::HandOver).await?;
     expect(body, &whole, &named);
