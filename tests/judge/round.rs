@@ -215,7 +215,7 @@ async fn dry_run(cluster: &Cluster, path: &str, declared: &DeclaredObject) -> Re
 impl Round<'_> {
     /// Returns the reason if the object cannot be judged any more.
     async fn play(&mut self, schemas: &Schemas, name: &str, rng: &mut Rng) -> Result<Option<&'static str>> {
-        let Ok(mut before) = self.apply(ApplyMode::Create).await? else { return Ok(Some("not applied")) };
+        let Some(Ok(mut before)) = self.apply(ApplyMode::Create).await? else { return Ok(Some("not applied")) };
         match self.truth().await? {
             Some(Truth { verdict: None | Some(Verdict::Nothing), .. }) => {}
             // The API server itself changes what was applied.
@@ -236,8 +236,9 @@ impl Round<'_> {
             let Some(mode) = cause.filter(|_| time == 0 && rng.bool()) else { continue };
             self.history.push(format!("the agent repairs it: {mode:?}"));
             match self.apply(mode).await? {
-                Ok(after) => (before, self.is_forged) = (after, false),
-                Err(why) => {
+                Some(Ok(after)) => (before, self.is_forged) = (after, false),
+                None => return Ok(Some("overtaken")),
+                Some(Err(why)) => {
                     self.differ(&truth, format!("the repair is refused: {}", why.message));
                     return Ok(None);
                 }
@@ -259,9 +260,10 @@ impl Round<'_> {
         let Some(mode) = repair(&record, &action) else { return Ok(Some("refused, and not repaired")) };
         self.history.push(format!("the agent repairs it: {mode:?}"));
         match self.apply(mode).await? {
-            Ok(_) => {}
-            Err(why) if is_unchangeable(&why) => return Ok(Some("it cannot be changed back")),
-            Err(why) => {
+            Some(Ok(_)) => {}
+            None => return Ok(Some("overtaken")),
+            Some(Err(why)) if is_unchangeable(&why) => return Ok(Some("it cannot be changed back")),
+            Some(Err(why)) => {
                 self.judged.verdicts += 1;
                 let truth = Truth { after: live.clone(), live, verdict: None, is_changed: true };
                 self.differ(&truth, format!("the repair is refused: {}", why.message));
@@ -278,13 +280,14 @@ impl Round<'_> {
         Ok(None)
     }
 
-    /// The refusal if the API server refuses.
-    async fn apply(&self, mode: ApplyMode) -> Result<Result<Live, Finding>> {
+    /// The refusal if the API server refuses; `None` if a controller writes at the same time.
+    async fn apply(&self, mode: ApplyMode) -> Result<Option<Result<Live, Finding>>> {
         let sync = sync();
         let stamp = CommitStamp { sync: &sync, token: "0", git_context: "{}" };
         match apply::apply(self.cluster, &stamp, &self.declared, &mode).await {
-            Outcome::Applied(live, _) => Ok(Ok(*live)),
-            Outcome::Failed(failure) => Ok(Err(failure.finding)),
+            Outcome::Applied(live, _) => Ok(Some(Ok(*live))),
+            Outcome::Failed(failure) => Ok(Some(Err(failure.finding))),
+            Outcome::Read(_) if matches!(mode, ApplyMode::TakeOver(_)) => Ok(None),
             other => bail!("not expected: {other:?}"),
         }
     }
@@ -419,9 +422,9 @@ impl Round<'_> {
 /// The apply by which the agent repairs the object.
 fn repair(record: &Live, action: &Action) -> Option<ApplyMode> {
     match action {
+        Action::Apply(_) if record.owner != Owner::Us => Some(ApplyMode::TakeOver(record.version)),
         Action::Apply(Cause::Drifted(missing)) if missing.iter().any(|path| is_list_item(path)) => {
-            // One that is not the sync's is taken over first.
-            (record.owner == Owner::Us).then_some(ApplyMode::Reclaim)
+            Some(ApplyMode::Reclaim)
         }
         Action::Apply(_) if record.former_writer => Some(ApplyMode::HandOver),
         Action::Apply(_) => Some(ApplyMode::Update(record.uid.clone())),

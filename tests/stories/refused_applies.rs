@@ -13,8 +13,9 @@ use crate::world::{Sync, namespace, shared};
 const NAME: &str = "refused-applies";
 const GROUP: &str = "refused.example.com";
 
-/// List items of others that cannot be beside the declared ones, and that no entry of `metadata.managedFields` shows; a list that a commit
-/// empties; and an object whose next version a webhook converts.
+/// List items and fields of others that cannot be beside the declared ones, also where no entry of `metadata.managedFields` shows them; a
+/// list that a commit empties, and one of which it removes an item in which another client owns a field; and an object whose next version a
+/// webhook converts.
 pub(crate) fn are_written_over(kind: Kind) -> Result<()> {
     let world = shared(kind)?;
     let cluster = &world.cluster;
@@ -23,6 +24,8 @@ pub(crate) fn are_written_over(kind: Kind) -> Result<()> {
     repository.write("namespace.yaml", &namespace(NAME))?;
     repository.write("binding.yaml", &binding())?;
     repository.write("service.yaml", &service())?;
+    repository.write("budget.yaml", &budget())?;
+    repository.write("pods.yaml", &pods(&["web", "side"]))?;
     repository.write("crd.yaml", &crd(&converter))?;
     repository.write("list.yaml", &trial("v1", "list", &json!({"list": [{"name": "a"}], "map": {"n": 1}})))?;
     repository.write("moved.yaml", &trial("v1", "moved", &json!({"r1": 1, "r2": 2})))?;
@@ -39,6 +42,18 @@ pub(crate) fn are_written_over(kind: Kind) -> Result<()> {
     )?;
     is_again(cluster, &service, "/spec/ports/0/port", json!(80))?;
     ensure!(cluster.get(&service)?["spec"]["ports"].as_array().map(Vec::len) == Some(1), "more than one port");
+
+    let budget = format!("/apis/policy/v1/namespaces/{NAME}/poddisruptionbudgets/web");
+    cluster.patch(&budget, &json!({"spec": {"minAvailable": null, "maxUnavailable": 1}}))?;
+    is_again(cluster, &budget, "/spec/minAvailable", json!(1))?;
+    ensure!(cluster.get(&budget)?["spec"].get("maxUnavailable").is_none(), "both are there");
+
+    cluster.kubectl(&["-n", NAME, "set", "env", "replicaset/web", "-c", "side", "DEBUG=1"])?;
+    sync.repository.write("pods.yaml", &pods(&["web"]))?;
+    sync.commit()?;
+    let pods = cluster.get(&format!("/apis/apps/v1/namespaces/{NAME}/replicasets/web"))?;
+    let containers = &pods["spec"]["template"]["spec"]["containers"];
+    ensure!(containers.as_array().map(Vec::len) == Some(1) && containers[0]["name"] == "web", "{containers}");
 
     sync.repository.write("list.yaml", &trial("v1", "list", &json!({"list": [], "map": {}})))?;
     sync.commit()?;
@@ -79,6 +94,23 @@ fn service() -> String {
         "apiVersion: v1\nkind: Service\nmetadata: {{name: web, namespace: {NAME}}}\n\
          spec: {{ports: [{{name: http, port: 80}}], selector: {{app: web}}}}\n"
     )
+}
+
+fn budget() -> String {
+    format!(
+        "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {{name: web, namespace: {NAME}}}\n\
+         spec: {{minAvailable: 1, selector: {{matchLabels: {{app: web}}}}}}\n"
+    )
+}
+
+fn pods(containers: &[&str]) -> String {
+    let containers: Vec<Value> = containers.iter().map(|name| json!({"name": name, "image": "example.com/web:1"})).collect();
+    let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": containers}});
+    let set = json!({
+        "apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": "web", "namespace": NAME},
+        "spec": {"replicas": 0, "selector": {"matchLabels": {"app": "web"}}, "template": template},
+    });
+    format!("{set}\n")
 }
 
 /// A kind whose lists and maps are no nulls, in two versions with other names of fields.

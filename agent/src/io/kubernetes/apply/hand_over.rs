@@ -115,7 +115,7 @@ pub(super) async fn send_over(
     body: &mut Object,
     refusal: &Refusal,
 ) -> Result<Option<Result<Object, ApiError>>, ApiError> {
-    let mut whole: Object = cluster.get(path).await?;
+    let Ok(mut whole) = cluster.get::<Object>(path).await else { return Ok(None) };
     let named: Vec<&str> = EXPECTED.into_iter().filter(|field| body.metadata(field).is_some()).collect();
     if named.is_empty() || named.iter().any(|field| whole.metadata(field) != body.metadata(field)) {
         return Ok(None);
@@ -129,7 +129,7 @@ pub(super) async fn send_over(
     if let Some(mut patch) = patch {
         patch["metadata"]["resourceVersion"] = whole.metadata("resourceVersion").cloned().unwrap_or_default();
         let Ok(written) = cluster.merge_patch(path, &patch).await else { return Ok(None) };
-        tracing::info!(object = %body.id(), "writes the declared object over what another client put beside it");
+        tracing::info!(object = %body.id(), "writes the declared object over the live one, because its apply is refused");
         whole = written;
     }
     let begin_anew = |entries: &mut Vec<Value>| {
