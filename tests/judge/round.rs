@@ -371,6 +371,9 @@ impl Round<'_> {
                 // Nothing tells what the API server itself adds to what is owned as a whole, or leaves out.
                 (Some(Verdict::Nothing), Some(Verdict::Drift))
                     if self.is_forged && !is_another(&values(&truth.live), &values(&truth.after)) => {}
+                // Without entries nothing tells whose the items of a list are that may have another name in another version.
+                (Some(Verdict::Reclaim), Some(Verdict::Nothing))
+                    if before.is_none() && is_in_several_versions(&truth.live) && self.is_wiped() => {}
                 // What such an apply has added is no declared value.
                 (Some(Verdict::Reclaim), Some(Verdict::Drift)) if self.is_forged => {}
                 (Some(Verdict::Drift), Some(Verdict::Reclaim) | None) if truth.is_changed => {}
@@ -407,6 +410,11 @@ impl Round<'_> {
     /// The verdict about what the agent applies: users are told of it unless all declared values are the same afterwards.
     fn told(&self, truth: &Truth) -> Verdict {
         if diff::is_same(&self.declared.body(), &truth.live, &truth.after) { Verdict::Reclaim } else { Verdict::Drift }
+    }
+
+    /// `true` if another client has written `metadata.managedFields`.
+    fn is_wiped(&self) -> bool {
+        self.history.iter().any(|change| change.contains("\"managedFields\":["))
     }
 
     fn differ(&mut self, truth: &Truth, what: String) {

@@ -104,7 +104,8 @@ fn budget() -> String {
 }
 
 fn pods(containers: &[&str]) -> String {
-    let containers: Vec<Value> = containers.iter().map(|name| json!({"name": name, "image": "example.com/web:1"})).collect();
+    let containers: Vec<Value> =
+        containers.iter().map(|name| json!({"name": name, "image": "example.com/web:1"})).collect();
     let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": containers}});
     let set = json!({
         "apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": "web", "namespace": NAME},

@@ -1,5 +1,5 @@
 //! Warnings about manifests that do not fit together: an object that depends on one that is not there, a cycle of dependencies,
-//! replicas beside an autoscaler.
+//! replicas beside an autoscaler. And about a Job that ends by going, and so is made again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,6 +20,7 @@ type ById<'a> = BTreeMap<&'a ObjectId, usize>;
 pub(super) fn warnings(files: &[&Arc<ParsedFile>]) -> Vec<Warning> {
     let manifests: Vec<&Arc<Manifest>> = files.iter().flat_map(|file| &file.manifests).collect();
     let mut warnings: Vec<Warning> = manifests.iter().filter_map(|manifest| with_text_of_sops(manifest)).collect();
+    warnings.extend(manifests.iter().filter_map(|manifest| runs_again(manifest)));
     let concerns = |manifest: &&Arc<Manifest>| {
         [DEPENDS_ON, APPLY_TIME_MUTATION].iter().any(|key| manifest.object.annotation(key).is_some())
             || is_autoscaler(manifest)
@@ -51,6 +52,20 @@ fn with_text_of_sops(manifest: &Manifest) -> Option<Warning> {
         object.id
     );
     Some(warning(message, "Write the file anew with `sops encrypt`.", vec![manifest.at_value(&[field])]))
+}
+
+/// A warning if the manifest is a Job that the cluster deletes when it has ended.
+fn runs_again(manifest: &Manifest) -> Option<Warning> {
+    const FIELD: &str = "ttlSecondsAfterFinished";
+    let id = &manifest.object.id;
+    if !manifest.object.is_kind("batch", "Job") {
+        return None;
+    }
+    let seconds = manifest.whole().0.get("spec")?.get(FIELD)?.as_i64()?;
+    let message =
+        format!("{id} is deleted {seconds} s after its end ({FIELD}), and made again then: it runs again and again.");
+    let hint = "Remove the field, so that the Job runs once, or make it a CronJob.";
+    Some(warning(message, hint, vec![manifest.at_key(&["spec", FIELD])]))
 }
 
 fn has_unopened(value: &Value) -> bool {
@@ -212,6 +227,17 @@ mod tests {
             assert_eq!(told.len(), expected, "{text}: {told:?}");
             assert!(told.iter().all(|it| it.contains("configmap/b/a has in `data` a text of SOPS")), "{told:?}");
         }
+    }
+
+    #[test]
+    fn a_job_that_goes_at_its_end_runs_again() {
+        let job = |kind: &str, spec: &str| {
+            format!("apiVersion: batch/v1\nkind: {kind}\nmetadata: {{name: a, namespace: b}}\nspec:\n{spec}")
+        };
+        let told = messages(&job("Job", "  ttlSecondsAfterFinished: 60\n"));
+        assert!(told.len() == 1 && told[0].starts_with("job.batch/b/a is deleted 60 s after its end"), "{told:?}");
+        assert_eq!(messages(&job("Job", "  parallelism: 1\n")), [""; 0]);
+        assert_eq!(messages(&job("CronJob", "  ttlSecondsAfterFinished: 60\n")), [""; 0]);
     }
 
     fn config_map(name: &str, on: &str) -> String {

@@ -18,7 +18,7 @@ use crate::model::metadata::{
 use crate::model::object::{GroupKind, Object, ObjectId};
 use crate::sync::engine::{AnnotateMode, ApplyMode, Outcome, Remarks};
 use crate::sync::live::{Live, Observed, Owner};
-use crate::sync::managed_fields::{self, Basis};
+use crate::sync::managed_fields::{self, Basis, Refusal};
 
 use hand_over::{EXPECTED, expect, forget_expected, hand_over, send_over, send_without_members};
 
@@ -66,14 +66,19 @@ async fn try_apply(
             if !is_known {
                 return Ok(Outcome::Read(Box::new(there)));
             }
-            let (handed_over, from) = match hand_over(cluster, &path, &body, there, mode).await {
+            expect(&mut body, &there, expected_fields(mode));
+            match hand_over(cluster, &path, &body, there, mode).await {
                 Err(error) if matches!(mode, ApplyMode::TakeOver(_)) && error.code() == 409 => {
                     return read_again(cluster, &path).await;
                 }
-                handed_over => handed_over?,
-            };
-            expect(&mut body, &handed_over, expected_fields(mode));
-            adopted_from = from;
+                // So is the apply, and what is done about that needs no entries.
+                Err(error) if error.refused_result() == Some(Refusal::Unreadable) => {}
+                handed_over => {
+                    let (handed_over, from) = handed_over?;
+                    expect(&mut body, &handed_over, expected_fields(mode));
+                    adopted_from = from;
+                }
+            }
         }
     }
     let mut sent = send_expecting(cluster, declared, &path, &mut body, mode).await;

@@ -22,7 +22,7 @@ pub enum Refusal {
 
 /// The merge patch that gives a live object all declared values. Of the lists it has those that lack a declared item, without the items of
 /// others, and all that have other items if the live object is unreadable. It removes the fields and items of our entry that are not declared;
-/// and in a refused map that lacks a declared field, the fields of others, which may exclude it. `None` if there is no such list and no such field:
+/// and in a map of which a declared field has another value, the refused fields of others, which may exclude that value. `None` if there is no such list and no such field:
 /// the API server refuses the object for another reason.
 pub fn overwrite(declared: &Object, live: &Object, entries: &[ManagedFieldsEntry], refusal: &Refusal) -> Option<Value> {
     let is_written = |name: &str| !["apiVersion", "kind", "metadata"].contains(&name);
@@ -105,15 +105,16 @@ impl Overwriting<'_> {
             };
             patch.insert(name.clone(), value);
         }
-        let is_missing = |name: &String| !live.contains_key(name);
-        let excluding = self.is_refused() && declared.keys().any(is_missing);
-        let others = nodes.others.iter().filter(|_| excluding);
-        let fields = nodes.ours.iter().chain(others).flat_map(|node| node.keys());
+        let is_other = |(name, value): (&String, &Value)| live.get(name).is_none_or(|live| !is_within(value, live));
+        let is_other = declared.iter().any(is_other);
+        let others = nodes.others.iter().filter(|_| is_other).flat_map(|node| node.keys());
+        let others = others.filter(|key| self.is_refused(key));
+        let fields = nodes.ours.iter().flat_map(|node| node.keys()).chain(others);
         let fields = fields.filter_map(|key| key.strip_prefix("f:")).filter(|name| is_written(name));
-        for name in fields.filter(|name| !declared.contains_key(*name) && live.contains_key(*name)) {
-            self.needed = true;
-            patch.insert(name.to_owned(), Value::Null);
-        }
+        let removed = fields.filter(|name| !declared.contains_key(*name) && live.contains_key(*name));
+        let removed: Vec<String> = removed.map(str::to_owned).collect();
+        self.needed |= !removed.is_empty();
+        patch.extend(removed.into_iter().map(|name| (name, Value::Null)));
         patch
     }
 
@@ -123,10 +124,12 @@ impl Overwriting<'_> {
         !items.is_empty() && is_among(items, live) && (is_readable || items.len() == live.len())
     }
 
-    /// `true` for a map that the refusal names.
-    fn is_refused(&self) -> bool {
+    /// `true` for a field of the map, by its key in entries, if the refusal names the field or the map.
+    fn is_refused(&self, key: &str) -> bool {
         let Refusal::Invalid(fields) = self.refusal else { return false };
-        fields.iter().any(|field| field.split('.').eq(self.path.iter().map(String::as_str)))
+        let map = || self.path.iter().map(String::as_str);
+        let name = key.strip_prefix("f:");
+        fields.iter().any(|field| field.split('.').eq(map()) || field.split('.').eq(map().chain(name)))
     }
 }
 
@@ -235,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_others_in_a_refused_map_go_where_a_declared_one_is_missing() {
+    fn refused_fields_of_others_go_where_a_declared_one_has_another_value() {
         let kind = |spec: Value| {
             object(json!({"apiVersion": "policy/v1", "kind": "X", "metadata": {"name": "a"}, "spec": spec}))
         };
@@ -251,8 +254,11 @@ mod tests {
         let declared = json!({"minAvailable": 1, "selector": {}, "policy": "b"});
         let spec = json!({"minAvailable": 1, "maxUnavailable": null, "selector": {}, "policy": "b"});
         assert_eq!(patch(declared.clone(), "spec"), Some(json!({"metadata": {}, "spec": spec})));
-        assert_eq!(patch(declared, "spec.selector"), None, "nothing is missing there");
-        assert_eq!(patch(json!({"policy": "b"}), "spec"), None, "nothing is missing");
+        let spec = json!({"minAvailable": 1, "maxUnavailable": null, "selector": {}, "policy": "b"});
+        assert_eq!(patch(declared.clone(), "spec.maxUnavailable"), Some(json!({"metadata": {}, "spec": spec})));
+        assert_eq!(patch(declared.clone(), "spec.selector"), None, "nothing differs there");
+        assert_eq!(patch(declared, "spec.default"), None, "it is no field of others");
+        assert_eq!(patch(json!({"policy": "a"}), "spec"), None, "nothing differs");
     }
 
     #[test]

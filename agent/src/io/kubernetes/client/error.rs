@@ -215,7 +215,7 @@ const SEVERAL: &str = "may not have more than one field specified at a time";
 /// The words in which it refuses an object whose CustomResourceDefinition is being deleted.
 const TERMINATING_CRD: &str = "not allowed while custom resource definition is terminating";
 /// The words in which it refuses to change a field of an object that is there.
-const UNCHANGEABLE: [&str; 8] = [
+const UNCHANGEABLE: [&str; 10] = [
     "field is immutable",
     "is immutable after creation",
     "cannot change roleRef",
@@ -224,6 +224,8 @@ const UNCHANGEABLE: [&str; 8] = [
     "updates to statefulset spec for fields other than",
     "pod updates may not change fields other than",
     "existing toleration can not be modified",
+    "must be less than or equal to previous value",
+    "field can not be less than",
 ];
 /// The words in which it says that the live object is none that its schema allows.
 const UNREADABLE: &str = "failed to create manager for existing fields";
