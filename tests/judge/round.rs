@@ -440,12 +440,24 @@ fn repair(record: &Live, action: &Action) -> Option<ApplyMode> {
     }
 }
 
-/// `true` if only a new object can have the declared value: that of a field that is never changed back, of a version in which objects of a
-/// kind may be stored, or of a volume that nothing resizes here.
+/// `true` if the API server says that no change of the object gives it the declared value back, or that a controller writes it.
 fn is_unchangeable(why: &Finding) -> bool {
-    const NEVER: [&str; 2] = ["was previously a storage version", "only dynamically provisioned pvc can be resized"];
-    why.hint.as_ref().is_some_and(|hint| hint.contains("delete it on the cluster"))
-        || NEVER.iter().any(|words| why.message.contains(words))
+    const WORDS: [&str; 13] = [
+        "field is immutable",
+        "is immutable after creation",
+        "cannot change roleRef",
+        "may not be changed in an update",
+        "may not change once set",
+        "pod updates may not change fields other than",
+        "existing toleration can not be modified",
+        "must be less than or equal to previous value",
+        "field can not be less than",
+        "node updates may not change providerID",
+        "was previously a storage version",
+        "only dynamically provisioned pvc can be resized",
+        "the object has been modified",
+    ];
+    WORDS.iter().any(|words| why.message.contains(words))
 }
 
 fn is_in_several_versions(object: &Object) -> bool {

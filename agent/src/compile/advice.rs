@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::compile::parse::{Manifest, ParsedFile, is_unopened, may_have_unopened};
 use crate::compile::substitutions::{SUBSTITUTION_FORM, Substitution, checked};
 use crate::model::finding::{Place, Warning};
-use crate::model::metadata::annotation::{APPLY_TIME_MUTATION, DEPENDS_ON};
+use crate::model::metadata::annotation::{APPLY_TIME_MUTATION, DEPENDS_ON, MANAGED};
 use crate::model::object::{GroupKind, ObjectId};
 use crate::model::references::{REFERENCE_FORM, references};
 
@@ -61,7 +61,11 @@ fn runs_again(manifest: &Manifest) -> Option<Warning> {
     if !manifest.object.is_kind("batch", "Job") {
         return None;
     }
-    let seconds = manifest.whole().0.get("spec")?.get(FIELD)?.as_i64()?;
+    let whole = manifest.whole();
+    let spec = whole.0.get("spec")?;
+    // One that is suspended does not end, and one that is not managed is not made again.
+    let never = spec.get("suspend") == Some(&Value::Bool(true)) || whole.annotation(MANAGED) == Some("disabled");
+    let seconds = spec.get(FIELD)?.as_i64().filter(|_| !never)?;
     let message =
         format!("{id} is deleted {seconds} s after its end ({FIELD}), and made again then: it runs again and again.");
     let hint = "Remove the field, so that the Job runs once, or make it a CronJob.";
@@ -236,7 +240,9 @@ mod tests {
         };
         let told = messages(&job("Job", "  ttlSecondsAfterFinished: 60\n"));
         assert!(told.len() == 1 && told[0].starts_with("job.batch/b/a is deleted 60 s after its end"), "{told:?}");
-        assert_eq!(messages(&job("Job", "  parallelism: 1\n")), [""; 0]);
+        for spec in ["  parallelism: 1\n", "  ttlSecondsAfterFinished: 60\n  suspend: true\n"] {
+            assert_eq!(messages(&job("Job", spec)), [""; 0]);
+        }
         assert_eq!(messages(&job("CronJob", "  ttlSecondsAfterFinished: 60\n")), [""; 0]);
     }
 

@@ -71,7 +71,7 @@ async fn try_apply(
                 Err(error) if matches!(mode, ApplyMode::TakeOver(_)) && error.code() == 409 => {
                     return read_again(cluster, &path).await;
                 }
-                // So is the apply, and what is done about that needs no entries.
+                // The API server refuses the apply for this reason too, and then the object is written over.
                 Err(error) if error.refused_result() == Some(Refusal::Unreadable) => {}
                 handed_over => {
                     let (handed_over, from) = handed_over?;
@@ -123,7 +123,7 @@ async fn send_expecting(
     }
     let refused = answer.as_ref().err().and_then(ApiError::refused_result);
     if let Some(refusal) = refused.filter(|_| *mode != ApplyMode::Create) {
-        answer = send_over(cluster, path, body, &refusal).await?.unwrap_or(answer);
+        answer = send_over(cluster, path, body, &refusal).await.and_then(|sent| sent.map_or(answer, Ok));
     }
     if let Ok(whole) = answer {
         answer = finished(cluster, path, body, whole, mode).await;

@@ -128,7 +128,9 @@ impl State {
             self.forgive(id);
         }
         self.forget_record(id);
-        self.forget_gone_with(id);
+        if was_terminating {
+            self.forget_gone_with(id);
+        }
         self.report.resources_changed();
         self.end_pause_of_failure(id);
         if is_pruned {
@@ -147,13 +149,18 @@ impl State {
         self.stop_waiting_for(id, now);
     }
 
-    /// A Namespace or CRD is gone, and with it all that was in it. No watch tells that of objects without the label.
+    /// A Namespace or CRD has come to the end of its deletion, and so has all that was in it. No watch tells that of objects without the
+    /// label.
     fn forget_gone_with(&mut self, id: &ObjectId) {
         if !id.is_namespace() && !id.is_crd() {
             return;
         }
         let unwatched = self.objects.lives().filter(|(_, live)| !live.watched).map(|(other, _)| other);
-        let gone = unwatched.filter(|other| is_deleted_with(other, self.kinds.plural(other), id));
+        let is_in = |other: &&ObjectId| {
+            let plural = self.kinds.plural(other);
+            (id.is_namespace() || plural.is_some()) && is_deleted_with(other, plural, id)
+        };
+        let gone = unwatched.filter(is_in);
         let gone: Vec<ObjectId> = gone.filter(|other| !self.objects.is_in_flight(other)).cloned().collect();
         gone.iter().for_each(|other| self.absent(other, 0));
     }

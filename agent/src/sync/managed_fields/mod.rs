@@ -1,8 +1,9 @@
 //! Field ownership: which declared fields of an object are still ours. It is read from `metadata.managedFields` and compared
 //! with the declared form, without the kind's schema.
 //!
-//! Every write of the agent is a server-side apply with one field manager. So the API server keeps, in the `Apply` entry of
-//! that manager, exactly those fields that no other client has changed or removed since. An entry is written in
+//! The agent writes by server-side applies with one field manager, and patches an object before only where the apply is refused. So the
+//! API server keeps, in the `Apply` entry of that manager, exactly those fields that no other client has changed or removed since. An
+//! entry is written in
 //! [FieldsV1](https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management): `f:` is a field, `k:` a
 //! list item by its keys, `v:` a member of a set, `.` the item itself, and an empty node is something owned as a whole.
 //!

@@ -1,72 +1,103 @@
 //! The patch that writes a declared object over a live one, where the API server refuses to apply it.
 //!
-//! A server-side apply leaves the list items of other managers beside the declared ones, and what it takes away of ours it may leave as a
-//! null. The API server can refuse the object that comes of it: two ports of one name, two actions that exclude each other, a null in place
-//! of a map. [`reclaim`](super::reclaim) finds such items by the entries of their managers, and so fails without such entries.
+//! A server-side apply leaves the fields and list items of other managers beside the declared ones, and what it takes away of ours it may
+//! leave as a null. The API server can refuse the object that comes of it: two ports of one name, two fields that exclude each other, a null
+//! in place of a map. [`reclaim`](super::reclaim) finds items by the entries of their managers, and so fails without such entries.
+//!
+//! The patch takes of others no more than it has to: of a map the refused fields, of a list the items that no declared item is, both only
+//! where a declared value is missing or another, and from the manager alone that wrote last of those that have some.
 
 use serde_json::{Map, Value};
 
 use super::adopt::keep_proof;
 use super::entry::{ManagedFieldsEntry, item_nodes, node_of, of_our_version, our_entry, our_entry_mut};
+use super::running::RUNNING;
 use crate::compile::applied_fields::is_reset;
 use crate::model::object::Object;
 
 /// The reason for which the API server refuses to apply an object to the one that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// What comes of it is not valid, in these fields.
+    /// The object with the declared values is not valid, in these fields: `spec.ports[0].name`.
     Invalid(Vec<String>),
-    /// The object that is there is none that its schema allows.
+    /// The schema of the kind does not allow the live object, so that the API server applies nothing to it.
     Unreadable,
+    /// The API server cannot take the fields of our entry away that are not declared: it would leave a null, or an object that a webhook does
+    /// not convert to the version of the entry.
+    Untaken,
 }
 
-/// The merge patch that gives a live object all declared values. Of the lists it has those that lack a declared item, without the items of
-/// others, and all that have other items if the live object is unreadable. It removes the fields and items of our entry that are not declared;
-/// and in a map of which a declared field has another value, the refused fields of others, which may exclude that value. `None` if there is no such list and no such field:
-/// the API server refuses the object for another reason.
+/// The merge patch that gives a live object all declared values outside of its metadata, without the fields and items of our entry that are
+/// not declared, and without those of others that may be what the API server refuses. `None` if it does no more than an apply: the API
+/// server refuses the declared object for another reason.
 pub fn overwrite(declared: &Object, live: &Object, entries: &[ManagedFieldsEntry], refusal: &Refusal) -> Option<Value> {
     let is_written = |name: &str| !["apiVersion", "kind", "metadata"].contains(&name);
     let is_written = |name: &str| is_written(name) && !is_reset(declared.group(), declared.kind(), name);
-    let is_text = |name: &str| ["labels", "annotations"].contains(&name);
     let mut walk = Overwriting { refusal, path: Vec::new(), needed: false };
     let is_other = |entry: &&ManagedFieldsEntry| !entry.is_ours() && entry.subresource.is_empty();
-    let others = of_our_version(entries).filter(is_other).map(|entry| &entry.fields).collect();
+    let others = of_our_version(entries).filter(is_other);
+    let others = others.map(|entry| (entry.time.as_str(), &entry.fields)).collect();
     let nodes = Nodes { ours: our_entry(entries).map(|entry| &entry.fields), others };
-    let mut patch = walk.map(&declared.0, &live.0, &nodes, &is_written);
-    let [declared, live] = [declared, live].map(|object| object.0.get("metadata").and_then(Value::as_object));
-    let (declared, live) = (declared.cloned().unwrap_or_default(), live.cloned().unwrap_or_default());
-    let metadata = walk.map(&declared, &live, &nodes.of("metadata"), &is_text);
-    patch.insert("metadata".to_owned(), metadata.into());
+    let patch = walk.map(&declared.0, &live.0, &nodes, &is_written);
     walk.needed.then(|| patch.into())
 }
 
-/// Begins our entry anew in this version, with the annotations alone that say that the object is the sync's. An apply takes nothing away
-/// then, which the patch has done. `entries` is `metadata.managedFields` as JSON.
+/// Begins our entry anew in this version, with the fields of the metadata alone, which have one name in all versions: an apply takes no other
+/// field away then. The patch has done that, but for fields of which the version before had another name: they stay, and are of no manager.
+/// `entries` is `metadata.managedFields` as JSON.
 pub fn begin_anew(version: &str, entries: &mut [Value]) {
-    if let Some(entry) = our_entry_mut(entries) {
-        (entry["apiVersion"], entry["fieldsV1"]) = (version.into(), Map::new().into());
-        keep_proof(entries);
+    let Some(entry) = our_entry_mut(entries) else { return };
+    entry["apiVersion"] = version.into();
+    if let Some(fields) = entry.get_mut("fieldsV1").and_then(Value::as_object_mut) {
+        fields.retain(|field, _| field == "f:metadata");
     }
+    // An entry is never empty.
+    keep_proof(entries);
 }
 
-/// The nodes that entries have of a map.
+/// The nodes that entries have of a map or list; those of others each with the time of its entry.
+#[derive(Default)]
 struct Nodes<'a> {
     ours: Option<&'a Map<String, Value>>,
-    others: Vec<&'a Map<String, Value>>,
+    others: Vec<(&'a str, &'a Map<String, Value>)>,
 }
 
-impl Nodes<'_> {
+impl<'a> Nodes<'a> {
+    /// The nodes below.
+    fn below<'b>(&self, below: impl Fn(&'b Map<String, Value>) -> Option<&'b Map<String, Value>>) -> Nodes<'b>
+    where
+        'a: 'b,
+    {
+        let others = self.others.iter().filter_map(|(time, node)| Some((*time, below(node)?)));
+        Nodes { ours: self.ours.and_then(&below), others: others.collect() }
+    }
+
     fn of(&self, name: &str) -> Self {
-        Self {
-            ours: self.ours.and_then(|node| node_of(name, node)),
-            others: self.others.iter().filter_map(|node| node_of(name, node)).collect(),
-        }
+        self.below(|node| node_of(name, node))
+    }
+
+    fn of_item<'b>(&self, item: &'b Value) -> Nodes<'b>
+    where
+        'a: 'b,
+    {
+        self.below(|node| Some(item_nodes(item, node).next()?.1))
+    }
+
+    fn all(&self) -> impl Iterator<Item = &'a Map<String, Value>> {
+        self.ours.into_iter().chain(self.others.iter().map(|(_, node)| *node))
+    }
+
+    /// The nodes of the managers that wrote last of those with such a node; several if they wrote in one second.
+    fn last(&self, has_some: impl Fn(&Map<String, Value>) -> bool) -> Vec<&'a Map<String, Value>> {
+        let some = self.others.iter().filter(|(_, node)| has_some(node));
+        let last = some.clone().map(|(time, _)| *time).max();
+        some.filter(|(time, _)| Some(*time) == last).map(|(_, node)| *node).collect()
     }
 }
 
 struct Overwriting<'a> {
     refusal: &'a Refusal,
-    /// The names of the fields on the way.
+    /// The names of the fields on the way, without the places in lists.
     path: Vec<String>,
     /// `true` if the patch does what an apply does not.
     needed: bool,
@@ -82,69 +113,139 @@ impl Overwriting<'_> {
     ) -> Map<String, Value> {
         let mut patch = Map::new();
         for (name, value) in declared.iter().filter(|(name, _)| is_written(name)) {
+            self.path.push(name.clone());
             let value = match (value, live.get(name)) {
                 (Value::Object(map), Some(Value::Object(live))) => {
-                    self.path.push(name.clone());
-                    let below = self.map(map, live, &nodes.of(name), &|_| true);
-                    self.path.pop();
-                    below.into()
+                    Some(self.map(map, live, &nodes.of(name), &|_| true).into())
                 }
-                (Value::Array(items), Some(Value::Array(live))) if self.is_right(items, live) => {
-                    let kept = without_dropped(items, live, nodes.of(name).ours);
-                    if kept.len() == live.len() {
-                        continue;
-                    }
-                    self.needed = true;
-                    kept.into()
+                (Value::Array(items), Some(Value::Array(live))) => {
+                    self.list(items, live, &nodes.of(name)).map(Value::Array)
                 }
-                (Value::Array(_), Some(_)) => {
-                    self.needed = true;
-                    value.clone()
-                }
-                _ => value.clone(),
+                _ => Some(value.clone()),
             };
-            patch.insert(name.clone(), value);
+            self.path.pop();
+            patch.extend(value.map(|value| (name.clone(), value)));
         }
-        let is_other = |(name, value): (&String, &Value)| live.get(name).is_none_or(|live| !is_within(value, live));
-        let is_other = declared.iter().any(is_other);
-        let others = nodes.others.iter().filter(|_| is_other).flat_map(|node| node.keys());
-        let others = others.filter(|key| self.is_refused(key));
-        let fields = nodes.ours.iter().flat_map(|node| node.keys()).chain(others);
-        let fields = fields.filter_map(|key| key.strip_prefix("f:")).filter(|name| is_written(name));
-        let removed = fields.filter(|name| !declared.contains_key(*name) && live.contains_key(*name));
-        let removed: Vec<String> = removed.map(str::to_owned).collect();
+        let is_removed = |name: &str| is_written(name) && !declared.contains_key(name) && live.contains_key(name);
+        let removed = self.removed(nodes, is_other(declared, live), &is_removed);
         self.needed |= !removed.is_empty();
         patch.extend(removed.into_iter().map(|name| (name, Value::Null)));
         patch
     }
 
-    /// `true` for a list with all declared items.
-    fn is_right(&self, items: &[Value], live: &[Value]) -> bool {
-        let is_readable = *self.refusal != Refusal::Unreadable;
-        !items.is_empty() && is_among(items, live) && (is_readable || items.len() == live.len())
+    /// The fields of a map that are not declared and are ours, or the refused ones of others if a declared value is another.
+    fn removed(&self, nodes: &Nodes<'_>, is_other: bool, is_removed: &dyn Fn(&str) -> bool) -> Vec<String> {
+        let names = |node: &Map<String, Value>| -> Vec<String> {
+            let names = node.keys().filter_map(|key| key.strip_prefix("f:"));
+            names.filter(|name| is_removed(name)).map(str::to_owned).collect()
+        };
+        let refused = |node: &Map<String, Value>| -> Vec<String> {
+            let running = |name: &String| RUNNING.contains(&name.as_str());
+            names(node).into_iter().filter(|name| self.is_refused(name) && !running(name)).collect()
+        };
+        let others = nodes.last(|node| is_other && !refused(node).is_empty());
+        nodes.ours.into_iter().flat_map(names).chain(others.into_iter().flat_map(refused)).collect()
     }
 
-    /// `true` for a field of the map, by its key in entries, if the refusal names the field or the map.
-    fn is_refused(&self, key: &str) -> bool {
+    /// The items of a list as they are to be; `None` if an apply makes them so.
+    fn list(&mut self, declared: &[Value], live: &[Value], nodes: &Nodes<'_>) -> Option<Vec<Value>> {
+        let is_element = |key: &String| key.starts_with("k:") || key.starts_with("v:");
+        let in_parts = nodes.all().any(|node| node.keys().any(is_element));
+        if !in_parts {
+            // It is owned as a whole, or no entry tells by which keys its items are found.
+            let is_same = match self.refusal {
+                Refusal::Unreadable => declared == live,
+                _ => !declared.is_empty() && is_among(declared, live) || declared == live,
+            };
+            self.needed |= !is_same;
+            return (!is_same).then(|| declared.to_vec());
+        }
+        let found: Vec<Option<usize>> = declared.iter().map(|item| place(item, live, nodes)).collect();
+        let kept = self.kept(&found, live, nodes);
+        let mut items = Vec::new();
+        for (index, item) in live.iter().enumerate() {
+            match found.iter().position(|place| *place == Some(index)) {
+                Some(at) => items.push(self.item(&declared[at], item, nodes)),
+                None if kept[index] => items.push(item.clone()),
+                None => self.needed = true,
+            }
+        }
+        let missing = declared.iter().zip(&found).filter(|(_, place)| place.is_none());
+        items.extend(missing.map(|(item, _)| item.clone()));
+        (items != live).then_some(items)
+    }
+
+    /// Whether each live item stays that is no declared one.
+    fn kept(&self, found: &[Option<usize>], live: &[Value], nodes: &Nodes<'_>) -> Vec<bool> {
+        let undeclared: Vec<bool> = (0..live.len()).map(|index| !found.contains(&Some(index))).collect();
+        let has = |node: &Map<String, Value>, item: &Value| item_nodes(item, node).next().is_some();
+        let theirs = |node: &Map<String, Value>| live.iter().zip(&undeclared).any(|(item, is)| *is && has(node, item));
+        let is_missing = found.contains(&None);
+        let last = nodes.last(theirs);
+        let stays = |item: &Value| {
+            let is_ours = nodes.ours.is_some_and(|node| has(node, item));
+            let takes_place = last.iter().any(|node| has(node, item)) || !nodes.all().any(|node| has(node, item));
+            !is_ours && *self.refusal != Refusal::Unreadable && !(is_missing && takes_place)
+        };
+        live.iter().map(stays).collect()
+    }
+
+    /// A live item with the declared values.
+    fn item(&mut self, declared: &Value, live: &Value, nodes: &Nodes<'_>) -> Value {
+        let (Value::Object(declared), Value::Object(fields)) = (declared, live) else { return declared.clone() };
+        let patch = self.map(declared, fields, &nodes.of_item(live), &|_| true);
+        let mut merged = live.clone();
+        merge(&mut merged, patch);
+        merged
+    }
+
+    /// `true` for a field of the map if the refusal names the field or the map.
+    fn is_refused(&self, name: &str) -> bool {
         let Refusal::Invalid(fields) = self.refusal else { return false };
-        let map = || self.path.iter().map(String::as_str);
-        let name = key.strip_prefix("f:");
-        fields.iter().any(|field| field.split('.').eq(map()) || field.split('.').eq(map().chain(name)))
+        let names = |field: &str| -> Vec<String> {
+            field.split('.').map(|name| name.split('[').next().unwrap_or(name).to_owned()).collect()
+        };
+        fields.iter().map(|field| names(field)).any(|field| {
+            field == self.path || field.split_last().is_some_and(|(last, map)| last == name && map == self.path)
+        })
     }
 }
 
-/// The live items but those that our node of the list has and that are not declared any more: others may own fields of them, so that an
-/// apply would leave a part of the item.
-fn without_dropped(items: &[Value], live: &[Value], ours: Option<&Map<String, Value>>) -> Vec<Value> {
-    let is_of = |item: &Value, element: &str| {
-        let one = Map::from_iter([(element.to_owned(), Value::Object(Map::new()))]);
-        item_nodes(item, &one).next().is_some()
+/// Merges a patch into a value ([RFC 7396](https://www.rfc-editor.org/rfc/rfc7396)).
+fn merge(value: &mut Value, patch: Map<String, Value>) {
+    let Value::Object(map) = value else {
+        *value = patch.into();
+        return;
     };
-    let is_dropped = |live: &&Value| {
-        let mut elements = ours.into_iter().flat_map(|ours| item_nodes(live, ours)).map(|(element, _)| element);
-        elements.any(|element| !items.iter().any(|item| is_of(item, element)))
+    for (name, new) in patch {
+        match new {
+            Value::Null => _ = map.remove(&name),
+            Value::Object(new) if map.get(&name).is_some_and(Value::is_object) => merge(&mut map[&name], new),
+            new => _ = map.insert(name, new),
+        }
+    }
+}
+
+/// The place of the live item that a declared one is, by the key of a node.
+fn place(item: &Value, live: &[Value], nodes: &Nodes<'_>) -> Option<usize> {
+    let is_of = |element: &str, node: &Value, other: &Value| {
+        let one = Map::from_iter([(element.to_owned(), node.clone())]);
+        item_nodes(other, &one).next().is_some()
     };
-    live.iter().filter(|item| !is_dropped(item)).cloned().collect()
+    let mut elements = nodes.all().flatten().filter(|(element, node)| is_of(element, node, item));
+    elements.find_map(|(element, node)| {
+        live.iter().position(|other| is_of(element, node, other) && !is_another_port(item, other))
+    })
+}
+
+/// `true` for a port of another protocol than TCP, which is that of a declared port without one.
+fn is_another_port(declared: &Value, live: &Value) -> bool {
+    declared.get("protocol").is_none() && live.get("protocol").is_some_and(|it| it == "UDP" || it == "SCTP")
+}
+
+/// `true` if a declared field is missing or has another value.
+fn is_other(declared: &Map<String, Value>, live: &Map<String, Value>) -> bool {
+    declared.iter().any(|(name, value)| live.get(name).is_none_or(|live| !is_within(value, live)))
 }
 
 /// `true` if each declared item is there, with other fields or without.
@@ -154,11 +255,7 @@ fn is_among(items: &[Value], live: &[Value]) -> bool {
 
 fn is_within(declared: &Value, live: &Value) -> bool {
     match (declared, live) {
-        (Value::Object(map), Value::Object(live)) => {
-            // A part of the key of ports, which most manifests leave to its default.
-            let is_default = map.contains_key("protocol") || live.get("protocol").is_none_or(|value| value == "TCP");
-            is_default && map.iter().all(|(name, value)| live.get(name).is_some_and(|live| is_within(value, live)))
-        }
+        (Value::Object(map), Value::Object(fields)) => !is_another_port(declared, live) && !is_other(map, fields),
         (Value::Array(items), Value::Array(live)) => is_among(items, live),
         (declared, live) => declared == live,
     }
@@ -192,25 +289,71 @@ mod tests {
         let live =
             json!({"ports": [{"name": "a", "port": 81, "protocol": "TCP"}], "set": ["x", "y"], "theirs": 1, "n": 1});
         let declared = json!({"ports": [port(80)], "set": ["x"], "n": 2, "new": ["x"]});
-        assert_eq!(
-            patch(declared, live, json!({})),
-            Some(json!({"metadata": {"labels": {"l": "1"}}, "spec": {"ports": [port(80)], "n": 2, "new": ["x"]}}))
-        );
+        let written = json!({"spec": {"ports": [port(80)], "n": 2, "new": ["x"]}});
+        assert_eq!(patch(declared, live, json!({})), Some(written));
         let is_there = json!({"ports": [port(80)], "n": 2});
-        let live = json!({"ports": [{"name": "b", "port": 1}, {"name": "a", "port": 80, "protocol": "TCP"}], "n": 1});
+        let live = json!({"ports": [{"name": "a", "port": 80, "protocol": "TCP"}], "n": 1});
         assert_eq!(patch(is_there, live, json!({})), None, "the apply does all of it");
         let live = json!({"ports": [{"name": "a", "port": 80, "protocol": "UDP"}], "n": 2});
-        let written = json!({"metadata": {"labels": {"l": "1"}}, "spec": {"ports": [port(80)], "n": 2}});
+        let written = json!({"spec": {"ports": [port(80)], "n": 2}});
         assert_eq!(patch(json!({"ports": [port(80)], "n": 2}), live, json!({})), Some(written));
     }
 
     #[test]
+    fn a_list_in_parts_keeps_the_items_of_others_but_of_the_last_writer() {
+        let key = |port: u16| format!("k:{{\"port\":{port}}}");
+        let entry = |manager: &str, time: &str, port: u16| {
+            let fields = json!({"f:spec": {"f:ports": {key(port): {"f:port": {}, "f:name": {}}}}});
+            json!({"manager": manager, "operation": "Update", "time": time, "fieldsV1": fields})
+        };
+        let old = entry("istio", "2026-01-01T00:00:00Z", 15000);
+        let new = entry("kubectl-edit", "2026-01-02T00:00:00Z", 81);
+        let entries: Vec<ManagedFieldsEntry> = serde_json::from_value(json!([old, new])).expect("entries");
+        let kind = |ports: Value| {
+            object(json!({"apiVersion": "v1", "kind": "X", "metadata": {"name": "a"}, "spec": {"ports": ports}}))
+        };
+        let [mine, theirs, meshed] =
+            [(80, "http"), (81, "http"), (15000, "mesh")].map(|(port, name)| json!({"port": port, "name": name}));
+        let live = kind(json!([theirs, meshed]));
+        let patch = |declared: Value| overwrite(&kind(declared), &live, &entries, &Refusal::Invalid(Vec::new()));
+        assert_eq!(patch(json!([mine])), Some(json!({"spec": {"ports": [meshed, mine]}})));
+        // An item that is there keeps what others have in it.
+        let declared = json!([{"port": 15000, "more": [1]}]);
+        let merged = json!({"port": 15000, "name": "mesh", "more": [1]});
+        assert_eq!(patch(declared), None, "an apply does that");
+        assert_eq!(
+            patch(json!([{"port": 15000, "more": [1]}, mine])),
+            Some(json!({"spec": {"ports": [merged, mine]}}))
+        );
+    }
+
+    #[test]
+    fn a_refused_map_loses_the_fields_of_its_last_writer_alone() {
+        let entry = |manager: &str, time: &str, field: &str| {
+            let fields = json!({"f:spec": {field: {}, "f:replicas": {}}});
+            json!({"manager": manager, "operation": "Update", "time": time, "fieldsV1": fields})
+        };
+        let old = entry("operator", "2026-01-01T00:00:00Z", "f:suspend");
+        let new = entry("kubectl-edit", "2026-01-02T00:00:00Z", "f:chartRef");
+        let entries: Vec<ManagedFieldsEntry> = serde_json::from_value(json!([old, new])).expect("entries");
+        let kind =
+            |spec: Value| object(json!({"apiVersion": "a.b/v1", "kind": "X", "metadata": {"name": "a"}, "spec": spec}));
+        let live = kind(json!({"chartRef": "b", "suspend": true, "replicas": 3}));
+        let refusal = Refusal::Invalid(vec!["spec".to_owned()]);
+        let patch = overwrite(&kind(json!({"chart": "a"})), &live, &entries, &refusal);
+        assert_eq!(patch, Some(json!({"spec": {"chart": "a", "chartRef": null}})));
+    }
+
+    #[test]
     fn our_entry_begins_anew() {
-        let ours = json!({"manager": "configsync.gke.io", "operation": "Apply", "apiVersion": "a.b/v1", "fieldsV1": {"f:spec": {}}});
+        let fields = json!({"f:spec": {}, "f:metadata": {"f:labels": {"f:x": {}}}});
+        let ours =
+            json!({"manager": "configsync.gke.io", "operation": "Apply", "apiVersion": "a.b/v1", "fieldsV1": fields});
         let mut entries = [json!({"manager": "x", "fieldsV1": {"f:x": {}}}), ours];
         begin_anew("a.b/v2", &mut entries);
         assert_eq!(entries[0]["fieldsV1"], json!({"f:x": {}}));
-        let proof = json!({"f:metadata": {"f:annotations": {"f:configsync.gke.io/manager": {}}}});
+        let metadata = json!({"f:labels": {"f:x": {}}, "f:annotations": {"f:configsync.gke.io/manager": {}}});
+        let proof = json!({ "f:metadata": metadata });
         assert_eq!((&entries[1]["apiVersion"], &entries[1]["fieldsV1"]), (&json!("a.b/v2"), &proof));
     }
 
@@ -220,7 +363,7 @@ mod tests {
         let ours =
             json!({"f:spec": {"f:list": {"k:{\"name\":\"a\"}": {"f:name": {}}, "k:{\"name\":\"b\"}": {"f:name": {}}}}});
         let live = json!({"list": [item("b"), item("a"), item("theirs")]});
-        let written = json!({"metadata": {"labels": {"l": "1"}}, "spec": {"list": [item("a"), item("theirs")]}});
+        let written = json!({"spec": {"list": [item("a"), item("theirs")]}});
         assert_eq!(patch(json!({"list": [item("a")]}), live.clone(), ours.clone()), Some(written));
         assert_eq!(patch(json!({"list": [item("a"), item("b")]}), live, ours), None);
     }
@@ -232,7 +375,7 @@ mod tests {
         let (declared, live) = (kind(json!([{"name": "a"}])), kind(json!([{"name": "a"}, {}])));
         let invalid = Refusal::Invalid(vec!["list".to_owned()]);
         assert_eq!(overwrite(&declared, &live, &[], &invalid), None);
-        let written = json!({"metadata": {}, "list": [{"name": "a"}]});
+        let written = json!({"list": [{"name": "a"}]});
         assert_eq!(overwrite(&declared, &live, &[], &Refusal::Unreadable), Some(written));
         assert_eq!(overwrite(&declared, &declared, &[], &Refusal::Unreadable), None);
     }
@@ -253,9 +396,9 @@ mod tests {
         };
         let declared = json!({"minAvailable": 1, "selector": {}, "policy": "b"});
         let spec = json!({"minAvailable": 1, "maxUnavailable": null, "selector": {}, "policy": "b"});
-        assert_eq!(patch(declared.clone(), "spec"), Some(json!({"metadata": {}, "spec": spec})));
+        assert_eq!(patch(declared.clone(), "spec"), Some(json!({"spec": spec})));
         let spec = json!({"minAvailable": 1, "maxUnavailable": null, "selector": {}, "policy": "b"});
-        assert_eq!(patch(declared.clone(), "spec.maxUnavailable"), Some(json!({"metadata": {}, "spec": spec})));
+        assert_eq!(patch(declared.clone(), "spec.maxUnavailable"), Some(json!({"spec": spec})));
         assert_eq!(patch(declared.clone(), "spec.selector"), None, "nothing differs there");
         assert_eq!(patch(declared, "spec.default"), None, "it is no field of others");
         assert_eq!(patch(json!({"policy": "a"}), "spec"), None, "nothing differs");
@@ -265,10 +408,9 @@ mod tests {
     fn fields_of_ours_that_are_not_declared_are_removed() {
         let ours = json!({"f:spec": {"f:replicas": {}, "f:map": {"f:x": {}, "f:gone": {}}, "f:list": {"k:{\"name\":\"a\"}": {}}}});
         let live = json!({"replicas": 1, "map": {"x": 1, "theirs": 1}, "list": [{"name": "a"}]});
-        let of_labels = json!({"labels": {"l": "1"}});
         assert_eq!(
             patch(json!({"map": {}, "list": []}), live.clone(), ours.clone()),
-            Some(json!({"metadata": of_labels, "spec": {"replicas": null, "map": {"x": null}, "list": []}}))
+            Some(json!({"spec": {"replicas": null, "map": {"x": null}, "list": []}}))
         );
         assert_eq!(patch(json!({"map": {"x": 2}, "replicas": 1, "list": [{"name": "a"}]}), live, ours), None);
     }

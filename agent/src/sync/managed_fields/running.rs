@@ -11,7 +11,7 @@ use super::entry::{ManagedFieldsEntry, our_entry_mut};
 use crate::model::object::Object;
 
 /// The fields, each in `spec`.
-const RUNNING: [&str; 2] = ["replicas", "parallelism"];
+pub(super) const RUNNING: [&str; 2] = ["replicas", "parallelism"];
 
 /// The one of these fields that the entry has. No kind has two of them.
 pub fn running_field(entry: &ManagedFieldsEntry) -> Option<&'static str> {

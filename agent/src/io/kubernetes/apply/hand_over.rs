@@ -35,15 +35,10 @@ pub(super) async fn hand_over(
     cluster: &Cluster,
     path: &str,
     body: &Object,
-    mut whole: Object,
+    whole: Object,
     mode: &ApplyMode,
 ) -> Result<(Object, Vec<&'static FormerWriter>), ApiError> {
-    if whole.metadata("managedFields").is_none() {
-        // An apply without fields only makes the API server write down that they have no owner.
-        let mut nothing = empty(body);
-        expect(&mut nothing, &whole, &EXPECTED);
-        whole = send(cluster, path, &nothing).await?;
-    }
+    let whole = with_entries(cluster, path, body, whole).await?;
     let is_ours = whole.annotation(annotation::MANAGER) == body.annotation(annotation::MANAGER);
     change_hands(cluster, path, body, whole, |entries| {
         let from = managed_fields::adopt(body, entries);
@@ -57,6 +52,17 @@ pub(super) async fn hand_over(
         from
     })
     .await
+}
+
+/// An object without entries, which gets some.
+async fn with_entries(cluster: &Cluster, path: &str, body: &Object, whole: Object) -> Result<Object, ApiError> {
+    if whole.metadata("managedFields").is_some() {
+        return Ok(whole);
+    }
+    // An apply without fields only makes the API server write down that they have no owner.
+    let mut nothing = empty(body);
+    expect(&mut nothing, &whole, &EXPECTED);
+    send(cluster, path, &nothing).await
 }
 
 /// Changes the entries of an object, if there is anything to change. Returns it as it is then, and the former writers of which `change`
@@ -106,41 +112,38 @@ pub(super) async fn send_without_members(
     Ok(Some(send(cluster, path, body).await))
 }
 
-/// The API server refuses what an apply makes of the object: the declared object is written over it, our entry begins anew in the declared
-/// version, and then the object is applied again. `None` when that does no more than an apply, when it is refused too, or when the object is not the
-/// one that `body` names.
+/// The API server refuses what an apply makes of the object: the declared object is written over it but for the metadata, our entry begins
+/// anew in the declared version, and then the object is applied again. `None` when that does no more than an apply, when it is refused too,
+/// or when the object is not the one that `body` names.
 pub(super) async fn send_over(
     cluster: &Cluster,
     path: &str,
     body: &mut Object,
     refusal: &Refusal,
-) -> Result<Option<Result<Object, ApiError>>, ApiError> {
+) -> Result<Option<Object>, ApiError> {
     let Ok(mut whole) = cluster.get::<Object>(path).await else { return Ok(None) };
     let named: Vec<&str> = EXPECTED.into_iter().filter(|field| body.metadata(field).is_some()).collect();
     if named.is_empty() || named.iter().any(|field| whole.metadata(field) != body.metadata(field)) {
         return Ok(None);
     }
-    let entries = Observed::of(&whole).managed_fields;
-    let patch = managed_fields::overwrite(body, &whole, &entries, refusal);
-    let is_other = managed_fields::our_entry(&entries).is_some_and(|entry| entry.api_version != body.api_version());
-    if patch.is_none() && !is_other {
-        return Ok(None);
+    match managed_fields::overwrite(body, &whole, &Observed::of(&whole).managed_fields, refusal) {
+        Some(mut patch) => {
+            patch["metadata"]["resourceVersion"] = whole.metadata("resourceVersion").cloned().unwrap_or_default();
+            let Ok(written) = cluster.merge_patch(path, &patch).await else { return Ok(None) };
+            tracing::info!(object = %body.id(), "writes the declared object over the live one, because its apply is refused");
+            whole = with_entries(cluster, path, body, written).await?;
+        }
+        None if *refusal == Refusal::Untaken => {}
+        None => return Ok(None),
     }
-    if let Some(mut patch) = patch {
-        patch["metadata"]["resourceVersion"] = whole.metadata("resourceVersion").cloned().unwrap_or_default();
-        let Ok(written) = cluster.merge_patch(path, &patch).await else { return Ok(None) };
-        tracing::info!(object = %body.id(), "writes the declared object over the live one, because its apply is refused");
-        whole = written;
-    }
-    let begin_anew = |entries: &mut Vec<Value>| {
-        managed_fields::begin_anew(body.api_version(), entries);
-        Vec::new()
-    };
-    let (whole, _) = change_hands(cluster, path, body, whole, begin_anew).await?;
     // What was written is the sync's alone with the apply that follows.
-    let (whole, _) = hand_over(cluster, path, body, whole, &ApplyMode::HandOver).await?;
+    let (whole, _) = change_hands(cluster, path, body, whole, |entries| {
+        managed_fields::begin_anew(body.api_version(), entries);
+        managed_fields::adopt(body, entries)
+    })
+    .await?;
     expect(body, &whole, &named);
-    Ok(Some(send(cluster, path, body).await))
+    send(cluster, path, body).await.map(Some)
 }
 
 /// An object of which nothing is declared.

@@ -83,17 +83,20 @@ impl ApiError {
         (!fields.is_empty()).then_some(fields)
     }
 
-    /// The refusal, if it is about what an apply makes of the object that is there: the object as declared may be a valid one.
+    /// The refusal, if the object as declared may be a valid one, and only what an apply makes of the object that is there is not.
     pub fn refused_result(&self) -> Option<Refusal> {
         let Self::Refused(status) = self else { return None };
-        let invalid = || {
-            let causes = status.details.iter().flat_map(|details| &details.causes);
-            Refusal::Invalid(causes.map(|cause| cause.field.clone()).collect())
-        };
+        let says = |words: &[&str]| words.iter().any(|words| status.message.contains(words));
         match status.code {
-            422 if !self.is_about_another() && !is_unchangeable(status) => Some(invalid()),
-            500 if status.message.contains(UNREADABLE) => Some(Refusal::Unreadable),
-            500 if status.message.contains(UNCONVERTIBLE) => Some(invalid()),
+            422 if self.is_about_another() || is_unchangeable(status) || says(&ONE_WAY) => None,
+            422 if says(&[NULL]) => Some(Refusal::Untaken),
+            422 => {
+                let causes = status.details.iter().flat_map(|details| &details.causes);
+                Some(Refusal::Invalid(causes.map(|cause| cause.field.clone()).collect()))
+            }
+            500 if says(&UNREADABLE) => Some(Refusal::Unreadable),
+            // A webhook that does not answer is an outage.
+            500 if says(&[UNCONVERTIBLE]) && !says(&["failed: Post"]) => Some(Refusal::Untaken),
             _ => None,
         }
     }
@@ -224,13 +227,17 @@ const UNCHANGEABLE: [&str; 10] = [
     "updates to statefulset spec for fields other than",
     "pod updates may not change fields other than",
     "existing toleration can not be modified",
-    "must be less than or equal to previous value",
-    "field can not be less than",
+    "updates to parameters are forbidden",
+    "Value is immutable",
 ];
-/// The words in which it says that the live object is none that its schema allows.
-const UNREADABLE: &str = "failed to create manager for existing fields";
-/// The words in which it says that it cannot convert what is left of an object when the fields of our entry are taken away, which is of
-/// another version than the apply. A webhook converts no object without metadata.
+/// The words in which it refuses to change a field back that may be changed in one direction alone, such as the size of a volume.
+const ONE_WAY: [&str; 2] = ["must be less than or equal to previous value", "field can not be less than"];
+/// The words in which it says that the schema of the kind does not allow the live object.
+const UNREADABLE: [&str; 2] = ["failed to create manager for existing fields", "failed to create typed live object"];
+/// The words in which it refuses a null that it has left in the place of what it took away of our fields.
+const NULL: &str = "Invalid value: \"null\"";
+/// The words in which it says that it cannot convert the live object without the fields of our entry, which is of another version than the
+/// apply. A webhook converts no object without metadata.
 const UNCONVERTIBLE: &str = "failed to prune fields";
 /// The words in which it refuses a list that has one key twice.
 const TWICE: &str = "duplicate entries for key";
