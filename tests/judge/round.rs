@@ -457,7 +457,10 @@ fn is_unchangeable(why: &Finding) -> bool {
         "only dynamically provisioned pvc can be resized",
         "the object has been modified",
     ];
-    WORDS.iter().any(|words| why.message.contains(words))
+    // The words about a Secret are not told.
+    let is_hidden =
+        || why.message.ends_with("refuses it (HTTP 422)") && why.hint.iter().any(|it| it.contains("keeps its value"));
+    WORDS.iter().any(|words| why.message.contains(words)) || is_hidden()
 }
 
 fn is_in_several_versions(object: &Object) -> bool {

@@ -15,7 +15,7 @@ use agent::io::kubernetes::patience::patiently;
 use agent::io::kubernetes::values::fill;
 use agent::io::kubernetes::watch::{Subscription, Watches};
 use agent::io::reports;
-use agent::model::finding::{Code, Finding};
+use agent::model::finding::{Code, Finding, Resource};
 use agent::model::metadata::SyncId;
 use agent::model::object::{GroupKind, ObjectId};
 use agent::sync::engine::{Command, Event, Failure, HeldObjects, Outcome, Report, Retry, Settings, State};
@@ -236,7 +236,7 @@ impl Client {
     fn spawn(&mut self, id: ObjectId, work: impl Future<Output = Outcome> + Send + 'static) {
         let findings = Arc::clone(&self.findings);
         self.tasks.spawn(async move {
-            let outcome = supervised(work).await.unwrap_or_else(|| Outcome::Failed(broke_down()));
+            let outcome = supervised(work).await.unwrap_or_else(|| Outcome::Failed(broke_down(&id)));
             push(&findings, Found::Event(Event::Finished(id, outcome)));
         });
     }
@@ -343,8 +343,9 @@ pub(crate) async fn supervised<T>(work: impl Future<Output = T>) -> Option<T> {
 }
 
 /// The failure of a request that panicked, as the agent tells it.
-fn broke_down() -> Failure {
-    Failure { finding: Finding::new(Code::Internal, "the request broke down"), retry: Retry::Object, refused: false }
+fn broke_down(id: &ObjectId) -> Failure {
+    let finding = Finding::new(Code::Internal, "the request broke down").about(Resource::named(id, ""));
+    Failure { finding, retry: Retry::Object, refused: false }
 }
 
 fn push(findings: &Findings, finding: Found) {

@@ -252,7 +252,8 @@ impl Laws {
         let is_lost = |one: &Value| self.owners.get(object::uid(one)) == Some(&sync) && self.stamps[sync].is_off(one);
         let unheard = unheard || server.state.store.all().any(|(_, one)| is_lost(one));
         let all = server.state.store.all().map(|(_, object)| object).filter(|_| !unheard);
-        let ours = all.filter(|one| self.owners.get(object::uid(one)) == Some(&sync));
+        let counts = |uid: &str| self.owners.get(uid) == Some(&sync) || self.mistaken.contains(&(sync, uid.to_owned()));
+        let ours = all.filter(|one| counts(object::uid(one)));
         // One that has lost only its label is left where it is.
         let ours = ours.filter(|one| self.stamps[sync].is_annotated(one) && !object::is_deleting(one));
         let ours = ours.map(|one| object::uid(one).to_owned()).filter(|uid| !leaving.contains(uid)).collect();

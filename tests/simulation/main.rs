@@ -141,7 +141,7 @@ fn the_laws_hold_in_worlds_of_all_sorts() {
     let sort = |seed: u64| SORTS[usize::try_from(seed).unwrap_or(0) % SORTS.len()];
     try_all(
         |seed| Scope { sizes: Sizes::MostlySmall, ..sort(seed) },
-        &[459, 1951, 44_307, 49_107, 51_775, 54_903, 84_705, 94_312, 99_381],
+        &[459, 1951, 44_307, 49_107, 51_775, 54_903, 84_705, 94_312, 99_381, 104_860, 135_178, 145_035, 145_899],
     );
 }
 

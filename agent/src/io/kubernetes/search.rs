@@ -108,7 +108,9 @@ const TRIES: u32 = 5;
 
 /// `true` for an answer that says nothing about the API server: a webhook for conversions is dead, or the server of an API is away.
 async fn is_of_the_kind(cluster: &Cluster, error: &ApiError) -> bool {
-    matches!(error.code(), 500 | 503) && cluster.outage().await.is_none()
+    // The API server has not read the objects of the kind yet, and may never do so.
+    let is_initializing = error.code() == 429 && error.to_string().contains("storage is (re)initializing");
+    (matches!(error.code(), 500 | 503) || is_initializing) && cluster.outage().await.is_none()
 }
 
 /// Searches every kind for objects with these values of the label `part-of`.

@@ -299,7 +299,7 @@ impl State {
     }
 
     pub(super) fn listing_starts(&mut self, kind: &GroupKind, session: u64) {
-        let shown = self.objects.of_kind(kind).filter(|(_, tracked)| tracked.live.as_ref().is_some_and(|l| l.watched));
+        let shown = self.objects.of_kind(kind).filter(|(_, tracked)| tracked.is_shown());
         let missing = shown.map(|(id, _)| id.clone()).collect();
         let kind = self.kinds.of_mut(kind);
         if session < kind.session {

@@ -35,6 +35,14 @@ impl State {
         if !matches!(outcome, Outcome::Withdrawn | Outcome::Failed(Failure { retry: Retry::Server(_), .. })) {
             self.outage.answered();
         }
+        match &outcome {
+            Outcome::Withdrawn => {}
+            Outcome::Failed(failure) => {
+                let is_write = !matches!(sent, Sent::Read | Sent::Fill);
+                self.objects.change(id, |tracked| tracked.unanswered |= is_write && !failure.refused);
+            }
+            _ => self.objects.change(id, |tracked| tracked.unanswered = false),
+        }
         let mut failed = false;
         let overtaken = sent == Sent::TakeOver && matches!(outcome, Outcome::Read(_));
         let deleted = matches!(outcome, Outcome::Deleted);

@@ -61,6 +61,14 @@ impl State {
         if was_ours && !live.is_ours() {
             self.vanishes(&id);
         }
+        if was_ours && !live.is_ours() && self.is_foreign(&id) && self.objects.get(&id).is_some_and(|it| it.unanswered)
+        {
+            // Our write may have given it back since: it is read.
+            self.objects.change(&id, |tracked| (tracked.live, tracked.unlisted) = (None, true));
+            self.report.resources_changed();
+            self.evaluate(&id, now);
+            return;
+        }
         if !ours && self.is_foreign(&id) {
             // It is there, and none of the sync's. Others can give many objects the label.
             if self.objects.is_recorded(&id) {

@@ -4,8 +4,9 @@
 //! leave as a null. The API server can refuse the object that comes of it: two ports of one name, two fields that exclude each other, a null
 //! in place of a map. [`reclaim`](super::reclaim) finds items by the entries of their managers, and so fails without such entries.
 //!
-//! The patch takes of others no more than it has to: of a map the refused fields, of a list the items that no declared item is, both only
-//! where a declared value is missing or another, and from the manager alone that wrote last of those that have some.
+//! The patch takes of others no more than it has to: of a map the fields beside a refused one, of a list the items that no declared item is,
+//! both only where a declared value is missing or another, and from the manager alone that wrote last of those that have some. Where that is
+//! refused too, a further patch takes the fields beside every declared value that is another: the refused field may be elsewhere.
 
 use serde_json::{Map, Value};
 
@@ -25,21 +26,36 @@ pub enum Refusal {
     /// The API server cannot take the fields of our entry away that are not declared: it would leave a null, or an object that a webhook does
     /// not convert to the version of the entry.
     Untaken,
+    /// An entry is of this version, which is not served any more.
+    Unserved(String),
 }
 
 /// The merge patch that gives a live object all declared values outside of its metadata, without the fields and items of our entry that are
-/// not declared, and without those of others that may be what the API server refuses. `None` if it does no more than an apply: the API
-/// server refuses the declared object for another reason.
-pub fn overwrite(declared: &Object, live: &Object, entries: &[ManagedFieldsEntry], refusal: &Refusal) -> Option<Value> {
+/// not declared, and without those of others that may be what the API server refuses, anywhere if it is a `further` patch. `None` if it does
+/// no more than an apply: the API server refuses the declared object for another reason.
+pub fn overwrite(
+    declared: &Object,
+    live: &Object,
+    entries: &[ManagedFieldsEntry],
+    refusal: &Refusal,
+    further: bool,
+) -> Option<Value> {
     let is_written = |name: &str| !["apiVersion", "kind", "metadata"].contains(&name);
     let is_written = |name: &str| is_written(name) && !is_reset(declared.group(), declared.kind(), name);
-    let mut walk = Overwriting { refusal, path: Vec::new(), needed: false };
+    let mut walk = Overwriting { refusal, further, path: Vec::new(), needed: false };
     let is_other = |entry: &&ManagedFieldsEntry| !entry.is_ours() && entry.subresource.is_empty();
     let others = of_our_version(entries).filter(is_other);
     let others = others.map(|entry| (entry.time.as_str(), &entry.fields)).collect();
     let nodes = Nodes { ours: our_entry(entries).map(|entry| &entry.fields), others };
     let patch = walk.map(&declared.0, &live.0, &nodes, &is_written);
     walk.needed.then(|| patch.into())
+}
+
+/// Gives the entries of a version that is not served any more this one. `entries` is `metadata.managedFields` as JSON.
+pub fn leave_version(unserved: &str, version: &str, entries: &mut [Value]) {
+    for entry in entries.iter_mut().filter(|entry| entry["apiVersion"] == unserved) {
+        entry["apiVersion"] = version.into();
+    }
 }
 
 /// Begins our entry anew in this version, with the fields of the metadata alone, which have one name in all versions: an apply takes no other
@@ -97,6 +113,7 @@ impl<'a> Nodes<'a> {
 
 struct Overwriting<'a> {
     refusal: &'a Refusal,
+    further: bool,
     /// The names of the fields on the way, without the places in lists.
     path: Vec<String>,
     /// `true` if the patch does what an apply does not.
@@ -121,30 +138,40 @@ impl Overwriting<'_> {
                 (Value::Array(items), Some(Value::Array(live))) => {
                     self.list(items, live, &nodes.of(name)).map(Value::Array)
                 }
-                _ => Some(value.clone()),
+                (_, live) => {
+                    // The schema of the kind may have changed.
+                    let is_of_type = |live: &Value| std::mem::discriminant(live) == std::mem::discriminant(value);
+                    self.needed |= *self.refusal == Refusal::Unreadable && live.is_some_and(|live| !is_of_type(live));
+                    Some(value.clone())
+                }
             };
             self.path.pop();
             patch.extend(value.map(|value| (name.clone(), value)));
         }
         let is_removed = |name: &str| is_written(name) && !declared.contains_key(name) && live.contains_key(name);
-        let removed = self.removed(nodes, is_other(declared, live), &is_removed);
+        let names = live.keys().filter(|_| is_other(declared, live));
+        let removed = self.removed(nodes, &names.map(String::as_str).collect::<Vec<_>>(), &is_removed);
         self.needed |= !removed.is_empty();
         patch.extend(removed.into_iter().map(|name| (name, Value::Null)));
         patch
     }
 
-    /// The fields of a map that are not declared and are ours, or the refused ones of others if a declared value is another.
-    fn removed(&self, nodes: &Nodes<'_>, is_other: bool, is_removed: &dyn Fn(&str) -> bool) -> Vec<String> {
+    /// The fields of a map that are not declared and are ours, or the refused ones of others; those of no manager where others have none.
+    /// `live` are all fields if a declared value is another, and else none.
+    fn removed(&self, nodes: &Nodes<'_>, live: &[&str], is_removed: &dyn Fn(&str) -> bool) -> Vec<String> {
         let names = |node: &Map<String, Value>| -> Vec<String> {
             let names = node.keys().filter_map(|key| key.strip_prefix("f:"));
             names.filter(|name| is_removed(name)).map(str::to_owned).collect()
         };
+        let is_theirs = |name: &str| live.contains(&name) && self.is_refused() && !RUNNING.contains(&name);
         let refused = |node: &Map<String, Value>| -> Vec<String> {
-            let running = |name: &String| RUNNING.contains(&name.as_str());
-            names(node).into_iter().filter(|name| self.is_refused(name) && !running(name)).collect()
+            names(node).into_iter().filter(|name| is_theirs(name)).collect()
         };
-        let others = nodes.last(|node| is_other && !refused(node).is_empty());
-        nodes.ours.into_iter().flat_map(names).chain(others.into_iter().flat_map(refused)).collect()
+        let others = nodes.last(|node| !refused(node).is_empty());
+        let unowned = |name: &&str| others.is_empty() && is_removed(name) && is_theirs(name);
+        let unowned = live.iter().copied().filter(unowned).map(str::to_owned);
+        let ours = nodes.ours.into_iter().flat_map(names);
+        ours.chain(others.iter().flat_map(|node| refused(node))).chain(unowned).collect()
     }
 
     /// The items of a list as they are to be; `None` if an apply makes them so.
@@ -199,15 +226,15 @@ impl Overwriting<'_> {
         merged
     }
 
-    /// `true` for a field of the map if the refusal names the field or the map.
-    fn is_refused(&self, name: &str) -> bool {
+    /// `true` for a map that the refusal names, or a field of it.
+    fn is_refused(&self) -> bool {
         let Refusal::Invalid(fields) = self.refusal else { return false };
         let names = |field: &str| -> Vec<String> {
             field.split('.').map(|name| name.split('[').next().unwrap_or(name).to_owned()).collect()
         };
-        fields.iter().map(|field| names(field)).any(|field| {
-            field == self.path || field.split_last().is_some_and(|(last, map)| last == name && map == self.path)
-        })
+        let is_here =
+            |field: Vec<String>| field == self.path || field.split_last().is_some_and(|(_, map)| map == self.path);
+        self.further || fields.iter().any(|field| is_here(names(field)))
     }
 }
 
@@ -278,8 +305,8 @@ mod tests {
         let entry = json!({"manager": "configsync.gke.io", "operation": "Apply", "fieldsV1": ours});
         let entries: Vec<ManagedFieldsEntry> = serde_json::from_value(json!([entry])).expect("an entry");
         let (declared, live) = (kind(declared, json!({"l": "1"})), kind(live, json!({"m": "1"})));
-        let patch = overwrite(&declared, &live, &entries, &Refusal::Invalid(Vec::new()));
-        assert!(patch.is_none() || overwrite(&declared, &live, &entries, &Refusal::Unreadable).is_some());
+        let patch = overwrite(&declared, &live, &entries, &Refusal::Invalid(Vec::new()), false);
+        assert!(patch.is_none() || overwrite(&declared, &live, &entries, &Refusal::Unreadable, false).is_some());
         patch
     }
 
@@ -315,7 +342,7 @@ mod tests {
         let [mine, theirs, meshed] =
             [(80, "http"), (81, "http"), (15000, "mesh")].map(|(port, name)| json!({"port": port, "name": name}));
         let live = kind(json!([theirs, meshed]));
-        let patch = |declared: Value| overwrite(&kind(declared), &live, &entries, &Refusal::Invalid(Vec::new()));
+        let patch = |declared: Value| overwrite(&kind(declared), &live, &entries, &Refusal::Invalid(Vec::new()), false);
         assert_eq!(patch(json!([mine])), Some(json!({"spec": {"ports": [meshed, mine]}})));
         // An item that is there keeps what others have in it.
         let declared = json!([{"port": 15000, "more": [1]}]);
@@ -340,8 +367,27 @@ mod tests {
             |spec: Value| object(json!({"apiVersion": "a.b/v1", "kind": "X", "metadata": {"name": "a"}, "spec": spec}));
         let live = kind(json!({"chartRef": "b", "suspend": true, "replicas": 3}));
         let refusal = Refusal::Invalid(vec!["spec".to_owned()]);
-        let patch = overwrite(&kind(json!({"chart": "a"})), &live, &entries, &refusal);
+        let patch = overwrite(&kind(json!({"chart": "a"})), &live, &entries, &refusal, false);
         assert_eq!(patch, Some(json!({"spec": {"chart": "a", "chartRef": null}})));
+    }
+
+    #[test]
+    fn a_field_of_another_type_is_written_where_the_object_is_unreadable() {
+        let kind = |value: Value| {
+            object(json!({"apiVersion": "a.b/v1", "kind": "X", "metadata": {"name": "a"}, "cfg": value}))
+        };
+        let patch = overwrite(&kind(json!("text")), &kind(json!({"x": 1})), &[], &Refusal::Unreadable, false);
+        assert_eq!(patch, Some(json!({"cfg": "text"})));
+        let patch = overwrite(&kind(json!("text")), &kind(json!("other")), &[], &Refusal::Unreadable, false);
+        assert_eq!(patch, None);
+    }
+
+    #[test]
+    fn entries_leave_a_version_that_is_not_served() {
+        let mut entries =
+            [json!({"apiVersion": "a.b/v1beta1"}), json!({"apiVersion": "a.b/v1"}), json!({"apiVersion": "a.b/v2"})];
+        leave_version("a.b/v1beta1", "a.b/v2", &mut entries);
+        assert_eq!(entries.map(|entry| entry["apiVersion"].clone()), ["a.b/v2", "a.b/v1", "a.b/v2"]);
     }
 
     #[test]
@@ -374,10 +420,10 @@ mod tests {
             |list: Value| object(json!({"apiVersion": "v1", "kind": "X", "metadata": {"name": "a"}, "list": list}));
         let (declared, live) = (kind(json!([{"name": "a"}])), kind(json!([{"name": "a"}, {}])));
         let invalid = Refusal::Invalid(vec!["list".to_owned()]);
-        assert_eq!(overwrite(&declared, &live, &[], &invalid), None);
+        assert_eq!(overwrite(&declared, &live, &[], &invalid, false), None);
         let written = json!({"list": [{"name": "a"}]});
-        assert_eq!(overwrite(&declared, &live, &[], &Refusal::Unreadable), Some(written));
-        assert_eq!(overwrite(&declared, &declared, &[], &Refusal::Unreadable), None);
+        assert_eq!(overwrite(&declared, &live, &[], &Refusal::Unreadable, false), Some(written));
+        assert_eq!(overwrite(&declared, &declared, &[], &Refusal::Unreadable, false), None);
     }
 
     #[test]
@@ -392,15 +438,20 @@ mod tests {
         let entries: Vec<ManagedFieldsEntry> = serde_json::from_value(entries).expect("entries");
         let live = kind(json!({"maxUnavailable": 1, "default": 1, "selector": {"x": 1}, "policy": "a"}));
         let patch = |declared: Value, field: &str| {
-            overwrite(&kind(declared), &live, &entries, &Refusal::Invalid(vec![field.to_owned()]))
+            overwrite(&kind(declared), &live, &entries, &Refusal::Invalid(vec![field.to_owned()]), false)
         };
         let declared = json!({"minAvailable": 1, "selector": {}, "policy": "b"});
         let spec = json!({"minAvailable": 1, "maxUnavailable": null, "selector": {}, "policy": "b"});
         assert_eq!(patch(declared.clone(), "spec"), Some(json!({"spec": spec})));
         let spec = json!({"minAvailable": 1, "maxUnavailable": null, "selector": {}, "policy": "b"});
         assert_eq!(patch(declared.clone(), "spec.maxUnavailable"), Some(json!({"spec": spec})));
-        assert_eq!(patch(declared.clone(), "spec.selector"), None, "nothing differs there");
-        assert_eq!(patch(declared, "spec.default"), None, "it is no field of others");
+        assert_eq!(patch(declared.clone(), "spec.minAvailable"), Some(json!({"spec": spec.clone()})), "a declared one");
+        assert_eq!(patch(declared.clone(), "spec.selector.x"), None, "nothing differs there");
+        let invalid = Refusal::Invalid(vec!["elsewhere".to_owned()]);
+        let further = |further| overwrite(&kind(declared.clone()), &live, &entries, &invalid, further);
+        assert_eq!((further(false), further(true)), (None, Some(json!({ "spec": spec }))));
+        let unowned = overwrite(&kind(declared.clone()), &live, &[], &Refusal::Invalid(vec!["spec".to_owned()]), false);
+        assert_eq!(unowned.expect("they have no owner")["spec"]["maxUnavailable"], Value::Null);
         assert_eq!(patch(json!({"policy": "a"}), "spec"), None, "nothing differs");
     }
 

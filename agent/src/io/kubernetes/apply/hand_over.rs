@@ -126,19 +126,28 @@ pub(super) async fn send_over(
     if named.is_empty() || named.iter().any(|field| whole.metadata(field) != body.metadata(field)) {
         return Ok(None);
     }
-    match managed_fields::overwrite(body, &whole, &Observed::of(&whole).managed_fields, refusal) {
-        Some(mut patch) => {
-            patch["metadata"]["resourceVersion"] = whole.metadata("resourceVersion").cloned().unwrap_or_default();
-            let Ok(written) = cluster.merge_patch(path, &patch).await else { return Ok(None) };
-            tracing::info!(object = %body.id(), "writes the declared object over the live one, because its apply is refused");
-            whole = with_entries(cluster, path, body, written).await?;
+    let entries = Observed::of(&whole).managed_fields;
+    let patches = [false, true].map(|further| managed_fields::overwrite(body, &whole, &entries, refusal, further));
+    let mut written = None;
+    for mut patch in patches.into_iter().flatten() {
+        patch["metadata"]["resourceVersion"] = whole.metadata("resourceVersion").cloned().unwrap_or_default();
+        written = cluster.merge_patch(path, &patch).await.ok();
+        if written.is_some() {
+            break;
         }
-        None if *refusal == Refusal::Untaken => {}
-        None => return Ok(None),
+    }
+    if let Some(written) = written {
+        tracing::info!(object = %body.id(), "writes the declared object over the live one, because its apply is refused");
+        whole = with_entries(cluster, path, body, written).await?;
+    } else if !matches!(refusal, Refusal::Untaken | Refusal::Unserved(_)) {
+        return Ok(None);
     }
     // What was written is the sync's alone with the apply that follows.
     let (whole, _) = change_hands(cluster, path, body, whole, |entries| {
-        managed_fields::begin_anew(body.api_version(), entries);
+        match refusal {
+            Refusal::Unserved(version) => managed_fields::leave_version(version, body.api_version(), entries),
+            _ => managed_fields::begin_anew(body.api_version(), entries),
+        }
         managed_fields::adopt(body, entries)
     })
     .await?;

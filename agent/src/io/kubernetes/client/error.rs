@@ -95,6 +95,9 @@ impl ApiError {
                 Some(Refusal::Invalid(causes.map(|cause| cause.field.clone()).collect()))
             }
             500 if says(&UNREADABLE) => Some(Refusal::Unreadable),
+            500 if unserved_version(&status.message).is_some() => {
+                unserved_version(&status.message).map(|version| Refusal::Unserved(version.to_owned()))
+            }
             // A webhook that does not answer is an outage.
             500 if says(&[UNCONVERTIBLE]) && !says(&["failed: Post"]) => Some(Refusal::Untaken),
             _ => None,
@@ -243,12 +246,20 @@ const UNCONVERTIBLE: &str = "failed to prune fields";
 const TWICE: &str = "duplicate entries for key";
 const MAKE_ANEW: &str = "the field keeps its value as long as the object is there: give the object another name in the source, or \
                          delete it on the cluster, and the agent makes it anew";
+const CORRECT: &str = "do as the message says: correct the manifest, what refuses it, or what another client has set beside the declared \
+                       fields (`kubectl get -o yaml --show-managed-fields` names the clients)";
 const AWAY: &str = "the agent tries again by itself until the API server answers";
 const ABSENT: &str =
     "bring the server of the API back, or delete its APIService; `kubectl get apiservices` says why it is away";
 const TOO_LARGE: &str = "divide it into smaller objects, or keep the data elsewhere and name its place";
 const SLOW: &str = "find out what holds the request up, such as an admission webhook, or raise \
                     spec.override.apiServerTimeout; the agent tries again by itself";
+
+/// The version of an entry in `metadata.managedFields` that the API server does not serve any more, by its words.
+fn unserved_version(message: &str) -> Option<&str> {
+    let (_, version) = message.split_once("request to convert CR to an invalid group/version: ")?;
+    version.split([' ', ',', ';']).next().filter(|version| version.contains('/'))
+}
 
 fn is_unchangeable(status: &Status) -> bool {
     UNCHANGEABLE.iter().any(|words| status.message.contains(words))
@@ -296,9 +307,7 @@ fn meaning_of(status: &Status) -> (Code, Retry, &'static str) {
         // The words of etcd.
         _ if status.message.contains("request is too large") => (Code::Applier, Retry::Object, TOO_LARGE),
         StatusCode::UNPROCESSABLE_ENTITY if is_unchangeable(status) => (Code::Applier, Retry::Object, MAKE_ANEW),
-        StatusCode::UNPROCESSABLE_ENTITY | StatusCode::BAD_REQUEST => {
-            (Code::Applier, Retry::Object, "do as the message says: correct the manifest, or what refuses it")
-        }
+        StatusCode::UNPROCESSABLE_ENTITY | StatusCode::BAD_REQUEST => (Code::Applier, Retry::Object, CORRECT),
         _ => (Code::Applier, Retry::Object, "the agent tries again by itself"),
     }
 }

@@ -23,6 +23,8 @@ pub(in crate::sync::engine) struct Tracked {
     /// and annotations it is the sync's own. Without that mark, what carries them and is not declared is left alone, and nothing
     /// of it is kept.
     pub(in crate::sync::engine) recorded: bool,
+    /// The last write of the object had no answer: what a watch shows may be of before it.
+    pub(in crate::sync::engine) unanswered: bool,
     /// The object was made, or became the sync's, after the commit in force came in force: it is none of those that the commit found, and
     /// that its deletions are measured by.
     pub(in crate::sync::engine) newer: bool,
@@ -232,7 +234,7 @@ impl Heat {
     pub(in crate::sync::engine) fn frequency(self) -> String {
         match self.is_fast() {
             true => format!("about {:.0} times a minute", self.repairs),
-            false => format!("again and again, after {} at the latest,", format_duration(self.calm)),
+            false => format!("again and again, after {} at the latest,", format_duration(whole_seconds(self.calm))),
         }
     }
 
@@ -251,6 +253,11 @@ impl Heat {
         let repairs = self.left(now).min(0.99 * FIGHT);
         self.is_fight().then_some(Self { repairs, at: now, slow: false, ..self })
     }
+}
+
+/// Rounded up, for people.
+fn whole_seconds(time: Duration) -> Duration {
+    Duration::from_secs(time.as_secs() + u64::from(time.subsec_nanos() > 0))
 }
 
 impl Phase {
@@ -286,6 +293,15 @@ impl Tracked {
             Phase::InFlight(command) => self.live.is_none() || command.sent == Sent::TakeOver,
             _ => false,
         }
+    }
+
+    /// `true` if a watch has shown the object, maybe while a command was unanswered.
+    pub(in crate::sync::engine) fn is_shown(&self) -> bool {
+        let deferred = match &self.phase {
+            Phase::InFlight(command) => command.deferred.as_ref(),
+            _ => None,
+        };
+        matches!(deferred, Some(Deferred::Seen(..))) || self.live.as_ref().is_some_and(|live| live.watched)
     }
 
     /// The live object, if it is the sync's own.
