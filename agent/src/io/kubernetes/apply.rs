@@ -18,7 +18,7 @@ use crate::model::metadata::{
 use crate::model::object::{GroupKind, Object, ObjectId};
 use crate::sync::engine::{AnnotateMode, ApplyMode, Outcome, Remarks};
 use crate::sync::live::{Live, Observed, Owner};
-use crate::sync::managed_fields::{self, Basis, Refusal};
+use crate::sync::managed_fields::{self, Basis, RefusedApply};
 
 use hand_over::{EXPECTED, expect, forget_expected, hand_over, send_over, send_without_members};
 
@@ -72,7 +72,7 @@ async fn try_apply(
                     return read_again(cluster, &path).await;
                 }
                 // The API server refuses the apply for this reason too, and then the object is written over.
-                Err(error) if error.refused_result() == Some(Refusal::Unreadable) => {}
+                Err(error) if error.refused_result() == Some(RefusedApply::Unreadable) => {}
                 handed_over => {
                     let (handed_over, from) = handed_over?;
                     expect(&mut body, &handed_over, expected_fields(mode));

@@ -32,17 +32,7 @@ impl State {
     pub(super) fn finished(&mut self, id: &ObjectId, outcome: Outcome, now: Instant) {
         let Some(in_flight) = self.objects.change(id, Tracked::take_in_flight) else { return };
         let InFlight { place, sent, repair, deferred, recorded } = *in_flight;
-        if !matches!(outcome, Outcome::Withdrawn | Outcome::Failed(Failure { retry: Retry::Server(_), .. })) {
-            self.outage.answered();
-        }
-        match &outcome {
-            Outcome::Withdrawn => {}
-            Outcome::Failed(failure) => {
-                let is_write = !matches!(sent, Sent::Read | Sent::Fill);
-                self.objects.change(id, |tracked| tracked.unanswered |= is_write && !failure.refused);
-            }
-            _ => self.objects.change(id, |tracked| tracked.unanswered = false),
-        }
+        self.answered(id, sent, &outcome);
         let mut failed = false;
         let overtaken = sent == Sent::TakeOver && matches!(outcome, Outcome::Read(_));
         let deleted = matches!(outcome, Outcome::Deleted);
@@ -99,6 +89,21 @@ impl State {
         }
         self.stop_waiting_for(id, now);
         self.values_may_have_changed(id, now);
+    }
+
+    /// A write without an answer may have been carried out, and any other answer tells how the object is.
+    fn answered(&mut self, id: &ObjectId, sent: Sent, outcome: &Outcome) {
+        if !matches!(outcome, Outcome::Withdrawn | Outcome::Failed(Failure { retry: Retry::Server(_), .. })) {
+            self.outage.answered();
+        }
+        match outcome {
+            Outcome::Withdrawn => {}
+            Outcome::Failed(failure) => {
+                let is_write = !matches!(sent, Sent::Read | Sent::Fill);
+                self.objects.change(id, |tracked| tracked.unanswered |= is_write && !failure.refused);
+            }
+            _ => self.objects.change(id, |tracked| tracked.unanswered = false),
+        }
     }
 
     /// Takes in an event of a watch that came before the answer to a command. `deleted` is `true` if the command was a deletion.

@@ -11,7 +11,7 @@ use crate::sync::plan::order::is_deleted_with;
 use crate::sync::plan::{Action, Declared, decide};
 
 use super::State;
-use super::objects::Deferred;
+use super::objects::{Deferred, Tracked};
 use super::queue::WorkClass;
 
 /// Time between a change of an object and the read of its readiness: a status often changes several times in a row.
@@ -57,24 +57,9 @@ impl State {
         let found = self.prunes.memory().proof != Proof::Record && live.owner == Owner::Us && live.applied;
         let found = found && (self.objects.is_recorded(&id) || !self.is_of_another(&id));
         let ours = live.owner == Owner::Us && (found || self.objects.is_recorded(&id));
-        let was_ours = self.objects.get(&id).is_some_and(|tracked| tracked.own().is_some());
-        if was_ours && !live.is_ours() {
-            self.vanishes(&id);
-        }
-        if was_ours && !live.is_ours() && self.is_foreign(&id) && self.objects.get(&id).is_some_and(|it| it.unanswered)
-        {
-            // Our write may have given it back since: it is read.
-            self.objects.change(&id, |tracked| (tracked.live, tracked.unlisted) = (None, true));
-            self.report.resources_changed();
-            self.evaluate(&id, now);
-            return;
-        }
+        self.may_be_lost(&id, &live);
         if !ours && self.is_foreign(&id) {
-            // It is there, and none of the sync's. Others can give many objects the label.
-            if self.objects.is_recorded(&id) {
-                self.objects.change(&id, |tracked| (tracked.recorded, tracked.unlisted) = (false, false));
-            }
-            self.gone(&id, u64::MAX, now);
+            self.forget_foreign(&id, now);
             return;
         }
         // The declared set holds this identity already: its text is kept once.
@@ -102,6 +87,30 @@ impl State {
         }
         self.evaluate(&id, now);
         self.values_may_have_changed(&id, now);
+    }
+
+    /// An object of the sync that is not the sync's in this form: what had to stay because of it may go.
+    fn may_be_lost(&mut self, id: &ObjectId, live: &Live) {
+        let was_ours = self.objects.get(id).is_some_and(|tracked| tracked.own().is_some());
+        if was_ours && !live.is_ours() {
+            self.vanishes(id);
+        }
+    }
+
+    /// An object that no commit says anything about is there, and none of the sync's. Others can give many objects the label. One of the
+    /// sync whose last write had no answer is read: the write may have given it back since.
+    fn forget_foreign(&mut self, id: &ObjectId, now: Instant) {
+        let is_doubtful = |tracked: &Tracked| tracked.unanswered && tracked.own().is_some();
+        if self.objects.get(id).is_some_and(is_doubtful) {
+            self.objects.change(id, |tracked| (tracked.live, tracked.unlisted) = (None, true));
+            self.report.resources_changed();
+            self.evaluate(id, now);
+            return;
+        }
+        if self.objects.is_recorded(id) {
+            self.objects.change(id, |tracked| (tracked.recorded, tracked.unlisted) = (false, false));
+        }
+        self.gone(id, u64::MAX, now);
     }
 
     /// `true` if no commit says anything about the object. Anybody can give an object the sync's label: nothing is kept of it.

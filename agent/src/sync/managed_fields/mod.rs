@@ -36,7 +36,7 @@ pub use adopt::{FormerWriter, adopt, has_former_writer, keep_proof};
 pub use compare::{Basis, differences};
 pub use coverage::{Coverage, coverage, is_list_item};
 pub use entry::{ManagedFieldsEntry, digest_of_others, digest_of_value, our_entry};
-pub use overwrite::{Refusal, begin_anew, leave_version, overwrite};
+pub use overwrite::{RefusedApply, begin_anew, leave_version, overwrite};
 pub use projection::{declared_projection, projection};
 pub use reclaim::reclaim;
 pub use running::{is_running_field_declared, release_running, running_field};

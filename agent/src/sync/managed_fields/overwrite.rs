@@ -18,7 +18,7 @@ use crate::model::object::Object;
 
 /// The reason for which the API server refuses to apply an object to the one that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum RefusedApply {
     /// The object with the declared values is not valid, in these fields: `spec.ports[0].name`.
     Invalid(Vec<String>),
     /// The schema of the kind does not allow the live object, so that the API server applies nothing to it.
@@ -37,7 +37,7 @@ pub fn overwrite(
     declared: &Object,
     live: &Object,
     entries: &[ManagedFieldsEntry],
-    refusal: &Refusal,
+    refusal: &RefusedApply,
     further: bool,
 ) -> Option<Value> {
     let is_written = |name: &str| !["apiVersion", "kind", "metadata"].contains(&name);
@@ -112,7 +112,7 @@ impl<'a> Nodes<'a> {
 }
 
 struct Overwriting<'a> {
-    refusal: &'a Refusal,
+    refusal: &'a RefusedApply,
     further: bool,
     /// The names of the fields on the way, without the places in lists.
     path: Vec<String>,
@@ -141,7 +141,8 @@ impl Overwriting<'_> {
                 (_, live) => {
                     // The schema of the kind may have changed.
                     let is_of_type = |live: &Value| std::mem::discriminant(live) == std::mem::discriminant(value);
-                    self.needed |= *self.refusal == Refusal::Unreadable && live.is_some_and(|live| !is_of_type(live));
+                    self.needed |=
+                        *self.refusal == RefusedApply::Unreadable && live.is_some_and(|live| !is_of_type(live));
                     Some(value.clone())
                 }
             };
@@ -181,7 +182,7 @@ impl Overwriting<'_> {
         if !in_parts {
             // It is owned as a whole, or no entry tells by which keys its items are found.
             let is_same = match self.refusal {
-                Refusal::Unreadable => declared == live,
+                RefusedApply::Unreadable => declared == live,
                 _ => !declared.is_empty() && is_among(declared, live) || declared == live,
             };
             self.needed |= !is_same;
@@ -202,7 +203,7 @@ impl Overwriting<'_> {
         (items != live).then_some(items)
     }
 
-    /// Whether each live item stays that is no declared one.
+    /// For each live item, `true` if it stays although it is no declared one.
     fn kept(&self, found: &[Option<usize>], live: &[Value], nodes: &Nodes<'_>) -> Vec<bool> {
         let undeclared: Vec<bool> = (0..live.len()).map(|index| !found.contains(&Some(index))).collect();
         let has = |node: &Map<String, Value>, item: &Value| item_nodes(item, node).next().is_some();
@@ -212,7 +213,7 @@ impl Overwriting<'_> {
         let stays = |item: &Value| {
             let is_ours = nodes.ours.is_some_and(|node| has(node, item));
             let takes_place = last.iter().any(|node| has(node, item)) || !nodes.all().any(|node| has(node, item));
-            !is_ours && *self.refusal != Refusal::Unreadable && !(is_missing && takes_place)
+            !is_ours && *self.refusal != RefusedApply::Unreadable && !(is_missing && takes_place)
         };
         live.iter().map(stays).collect()
     }
@@ -228,7 +229,7 @@ impl Overwriting<'_> {
 
     /// `true` for a map that the refusal names, or a field of it.
     fn is_refused(&self) -> bool {
-        let Refusal::Invalid(fields) = self.refusal else { return false };
+        let RefusedApply::Invalid(fields) = self.refusal else { return false };
         let names = |field: &str| -> Vec<String> {
             field.split('.').map(|name| name.split('[').next().unwrap_or(name).to_owned()).collect()
         };
@@ -305,8 +306,8 @@ mod tests {
         let entry = json!({"manager": "configsync.gke.io", "operation": "Apply", "fieldsV1": ours});
         let entries: Vec<ManagedFieldsEntry> = serde_json::from_value(json!([entry])).expect("an entry");
         let (declared, live) = (kind(declared, json!({"l": "1"})), kind(live, json!({"m": "1"})));
-        let patch = overwrite(&declared, &live, &entries, &Refusal::Invalid(Vec::new()), false);
-        assert!(patch.is_none() || overwrite(&declared, &live, &entries, &Refusal::Unreadable, false).is_some());
+        let patch = overwrite(&declared, &live, &entries, &RefusedApply::Invalid(Vec::new()), false);
+        assert!(patch.is_none() || overwrite(&declared, &live, &entries, &RefusedApply::Unreadable, false).is_some());
         patch
     }
 
@@ -342,7 +343,8 @@ mod tests {
         let [mine, theirs, meshed] =
             [(80, "http"), (81, "http"), (15000, "mesh")].map(|(port, name)| json!({"port": port, "name": name}));
         let live = kind(json!([theirs, meshed]));
-        let patch = |declared: Value| overwrite(&kind(declared), &live, &entries, &Refusal::Invalid(Vec::new()), false);
+        let patch =
+            |declared: Value| overwrite(&kind(declared), &live, &entries, &RefusedApply::Invalid(Vec::new()), false);
         assert_eq!(patch(json!([mine])), Some(json!({"spec": {"ports": [meshed, mine]}})));
         // An item that is there keeps what others have in it.
         let declared = json!([{"port": 15000, "more": [1]}]);
@@ -366,7 +368,7 @@ mod tests {
         let kind =
             |spec: Value| object(json!({"apiVersion": "a.b/v1", "kind": "X", "metadata": {"name": "a"}, "spec": spec}));
         let live = kind(json!({"chartRef": "b", "suspend": true, "replicas": 3}));
-        let refusal = Refusal::Invalid(vec!["spec".to_owned()]);
+        let refusal = RefusedApply::Invalid(vec!["spec".to_owned()]);
         let patch = overwrite(&kind(json!({"chart": "a"})), &live, &entries, &refusal, false);
         assert_eq!(patch, Some(json!({"spec": {"chart": "a", "chartRef": null}})));
     }
@@ -376,9 +378,9 @@ mod tests {
         let kind = |value: Value| {
             object(json!({"apiVersion": "a.b/v1", "kind": "X", "metadata": {"name": "a"}, "cfg": value}))
         };
-        let patch = overwrite(&kind(json!("text")), &kind(json!({"x": 1})), &[], &Refusal::Unreadable, false);
+        let patch = overwrite(&kind(json!("text")), &kind(json!({"x": 1})), &[], &RefusedApply::Unreadable, false);
         assert_eq!(patch, Some(json!({"cfg": "text"})));
-        let patch = overwrite(&kind(json!("text")), &kind(json!("other")), &[], &Refusal::Unreadable, false);
+        let patch = overwrite(&kind(json!("text")), &kind(json!("other")), &[], &RefusedApply::Unreadable, false);
         assert_eq!(patch, None);
     }
 
@@ -419,11 +421,11 @@ mod tests {
         let kind =
             |list: Value| object(json!({"apiVersion": "v1", "kind": "X", "metadata": {"name": "a"}, "list": list}));
         let (declared, live) = (kind(json!([{"name": "a"}])), kind(json!([{"name": "a"}, {}])));
-        let invalid = Refusal::Invalid(vec!["list".to_owned()]);
+        let invalid = RefusedApply::Invalid(vec!["list".to_owned()]);
         assert_eq!(overwrite(&declared, &live, &[], &invalid, false), None);
         let written = json!({"list": [{"name": "a"}]});
-        assert_eq!(overwrite(&declared, &live, &[], &Refusal::Unreadable, false), Some(written));
-        assert_eq!(overwrite(&declared, &declared, &[], &Refusal::Unreadable, false), None);
+        assert_eq!(overwrite(&declared, &live, &[], &RefusedApply::Unreadable, false), Some(written));
+        assert_eq!(overwrite(&declared, &declared, &[], &RefusedApply::Unreadable, false), None);
     }
 
     #[test]
@@ -438,7 +440,7 @@ mod tests {
         let entries: Vec<ManagedFieldsEntry> = serde_json::from_value(entries).expect("entries");
         let live = kind(json!({"maxUnavailable": 1, "default": 1, "selector": {"x": 1}, "policy": "a"}));
         let patch = |declared: Value, field: &str| {
-            overwrite(&kind(declared), &live, &entries, &Refusal::Invalid(vec![field.to_owned()]), false)
+            overwrite(&kind(declared), &live, &entries, &RefusedApply::Invalid(vec![field.to_owned()]), false)
         };
         let declared = json!({"minAvailable": 1, "selector": {}, "policy": "b"});
         let spec = json!({"minAvailable": 1, "maxUnavailable": null, "selector": {}, "policy": "b"});
@@ -447,10 +449,11 @@ mod tests {
         assert_eq!(patch(declared.clone(), "spec.maxUnavailable"), Some(json!({"spec": spec})));
         assert_eq!(patch(declared.clone(), "spec.minAvailable"), Some(json!({"spec": spec.clone()})), "a declared one");
         assert_eq!(patch(declared.clone(), "spec.selector.x"), None, "nothing differs there");
-        let invalid = Refusal::Invalid(vec!["elsewhere".to_owned()]);
+        let invalid = RefusedApply::Invalid(vec!["elsewhere".to_owned()]);
         let further = |further| overwrite(&kind(declared.clone()), &live, &entries, &invalid, further);
         assert_eq!((further(false), further(true)), (None, Some(json!({ "spec": spec }))));
-        let unowned = overwrite(&kind(declared.clone()), &live, &[], &Refusal::Invalid(vec!["spec".to_owned()]), false);
+        let unowned =
+            overwrite(&kind(declared.clone()), &live, &[], &RefusedApply::Invalid(vec!["spec".to_owned()]), false);
         assert_eq!(unowned.expect("they have no owner")["spec"]["maxUnavailable"], Value::Null);
         assert_eq!(patch(json!({"policy": "a"}), "spec"), None, "nothing differs");
     }

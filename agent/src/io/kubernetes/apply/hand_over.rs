@@ -8,7 +8,7 @@ use crate::model::metadata::annotation;
 use crate::model::object::Object;
 use crate::sync::engine::ApplyMode;
 use crate::sync::live::Observed;
-use crate::sync::managed_fields::{self, FormerWriter, Refusal};
+use crate::sync::managed_fields::{self, FormerWriter, RefusedApply};
 
 /// The metadata by which an apply names the object that it is about, and the state of it.
 pub(super) const EXPECTED: [&str; 2] = ["uid", "resourceVersion"];
@@ -119,7 +119,7 @@ pub(super) async fn send_over(
     cluster: &Cluster,
     path: &str,
     body: &mut Object,
-    refusal: &Refusal,
+    refusal: &RefusedApply,
 ) -> Result<Option<Object>, ApiError> {
     let Ok(mut whole) = cluster.get::<Object>(path).await else { return Ok(None) };
     let named: Vec<&str> = EXPECTED.into_iter().filter(|field| body.metadata(field).is_some()).collect();
@@ -139,13 +139,13 @@ pub(super) async fn send_over(
     if let Some(written) = written {
         tracing::info!(object = %body.id(), "writes the declared object over the live one, because its apply is refused");
         whole = with_entries(cluster, path, body, written).await?;
-    } else if !matches!(refusal, Refusal::Untaken | Refusal::Unserved(_)) {
+    } else if !matches!(refusal, RefusedApply::Untaken | RefusedApply::Unserved(_)) {
         return Ok(None);
     }
-    // What was written is the sync's alone with the apply that follows.
+    // The written fields are the sync's alone with the apply that follows.
     let (whole, _) = change_hands(cluster, path, body, whole, |entries| {
         match refusal {
-            Refusal::Unserved(version) => managed_fields::leave_version(version, body.api_version(), entries),
+            RefusedApply::Unserved(version) => managed_fields::leave_version(version, body.api_version(), entries),
             _ => managed_fields::begin_anew(body.api_version(), entries),
         }
         managed_fields::adopt(body, entries)

@@ -10,7 +10,7 @@ use crate::model::error_chain::error_chain;
 use crate::model::finding::{Code, Finding};
 use crate::model::object::{GroupKind, ObjectId};
 use crate::sync::engine::{Failure, Retry};
-use crate::sync::managed_fields::Refusal;
+use crate::sync::managed_fields::RefusedApply;
 
 /// The longest pause that the API server can ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
@@ -84,22 +84,22 @@ impl ApiError {
     }
 
     /// The refusal, if the object as declared may be a valid one, and only what an apply makes of the object that is there is not.
-    pub fn refused_result(&self) -> Option<Refusal> {
+    pub fn refused_result(&self) -> Option<RefusedApply> {
         let Self::Refused(status) = self else { return None };
         let says = |words: &[&str]| words.iter().any(|words| status.message.contains(words));
         match status.code {
             422 if self.is_about_another() || is_unchangeable(status) || says(&ONE_WAY) => None,
-            422 if says(&[NULL]) => Some(Refusal::Untaken),
+            422 if says(&[NULL]) => Some(RefusedApply::Untaken),
             422 => {
                 let causes = status.details.iter().flat_map(|details| &details.causes);
-                Some(Refusal::Invalid(causes.map(|cause| cause.field.clone()).collect()))
+                Some(RefusedApply::Invalid(causes.map(|cause| cause.field.clone()).collect()))
             }
-            500 if says(&UNREADABLE) => Some(Refusal::Unreadable),
+            500 if says(&UNREADABLE) => Some(RefusedApply::Unreadable),
             500 if unserved_version(&status.message).is_some() => {
-                unserved_version(&status.message).map(|version| Refusal::Unserved(version.to_owned()))
+                unserved_version(&status.message).map(|version| RefusedApply::Unserved(version.to_owned()))
             }
             // A webhook that does not answer is an outage.
-            500 if says(&[UNCONVERTIBLE]) && !says(&["failed: Post"]) => Some(Refusal::Untaken),
+            500 if says(&[UNCONVERTIBLE]) && !says(&["failed: Post"]) => Some(RefusedApply::Untaken),
             _ => None,
         }
     }
