@@ -157,8 +157,8 @@ impl Overwriting<'_> {
         patch
     }
 
-    /// The fields of a map that are not declared and are ours, or the refused ones of others; those of no manager where others have none.
-    /// `live` are all fields if a declared value is another, and else none.
+    /// The fields of a map that are not declared and are ours, or of others if the map is refused; there those of no manager too, where
+    /// others have none. `live` are all fields if a declared value is another, and else none.
     fn removed(&self, nodes: &Nodes<'_>, live: &[&str], is_removed: &dyn Fn(&str) -> bool) -> Vec<String> {
         let names = |node: &Map<String, Value>| -> Vec<String> {
             let names = node.keys().filter_map(|key| key.strip_prefix("f:"));
@@ -169,7 +169,7 @@ impl Overwriting<'_> {
             names(node).into_iter().filter(|name| is_theirs(name)).collect()
         };
         let others = nodes.last(|node| !refused(node).is_empty());
-        let unowned = |name: &&str| others.is_empty() && is_removed(name) && is_theirs(name);
+        let unowned = |name: &&str| !self.further && others.is_empty() && is_removed(name) && is_theirs(name);
         let unowned = live.iter().copied().filter(unowned).map(str::to_owned);
         let ours = nodes.ours.into_iter().flat_map(names);
         ours.chain(others.iter().flat_map(|node| refused(node))).chain(unowned).collect()
@@ -235,7 +235,7 @@ impl Overwriting<'_> {
         };
         let is_here =
             |field: Vec<String>| field == self.path || field.split_last().is_some_and(|(_, map)| map == self.path);
-        self.further || fields.iter().any(|field| is_here(names(field)))
+        !self.path.is_empty() && (self.further || fields.iter().any(|field| is_here(names(field))))
     }
 }
 
