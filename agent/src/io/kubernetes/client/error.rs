@@ -249,6 +249,10 @@ const MAKE_ANEW: &str = "the field keeps its value as long as the object is ther
 const CORRECT: &str = "do as the message says: correct the manifest, what refuses it, or what another client has set beside the declared \
                        fields (`kubectl get -o yaml --show-managed-fields` names the clients)";
 const AWAY: &str = "the agent tries again by itself until the API server answers";
+/// The words in which it says that an object is stored in a version that its CustomResourceDefinition does not have.
+const STORED: &str = "request to convert CR from an invalid group/version";
+const SERVE_STORED: &str = "the object is stored in that version: put it back into the CustomResourceDefinition (`served: false` is enough) \
+                            until every object was written in another one";
 const ABSENT: &str =
     "bring the server of the API back, or delete its APIService; `kubectl get apiservices` says why it is away";
 const TOO_LARGE: &str = "divide it into smaller objects, or keep the data elsewhere and name its place";
@@ -296,6 +300,9 @@ fn meaning_of(status: &Status) -> (Code, Retry, &'static str) {
         StatusCode::NOT_FOUND => (Code::Applier, Retry::Soon, "the Namespace or the kind does not exist yet"),
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
             (Code::ApiServer, Retry::Server(asked), AWAY)
+        }
+        StatusCode::INTERNAL_SERVER_ERROR if status.message.contains(STORED) => {
+            (Code::Applier, Retry::Object, SERVE_STORED)
         }
         StatusCode::INTERNAL_SERVER_ERROR if status.message.contains(TWICE) => {
             (Code::Applier, Retry::Object, "list the item with this key once in the manifest")
