@@ -238,6 +238,7 @@ impl Round<'_> {
             match self.apply(mode).await? {
                 Some(Ok(after)) => (before, self.is_forged) = (after, false),
                 None => return Ok(Some("overtaken")),
+                Some(Err(why)) if is_unchangeable(&why) => return Ok(Some("it cannot be changed back")),
                 Some(Err(why)) => {
                     self.differ(&truth, format!("the repair is refused: {}", why.message));
                     return Ok(None);
