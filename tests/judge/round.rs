@@ -443,7 +443,7 @@ fn repair(record: &Live, action: &Action) -> Option<ApplyMode> {
 
 /// `true` if the API server says that no change of the object gives it the declared value back, or that a controller writes it.
 fn is_unchangeable(why: &Finding) -> bool {
-    const WORDS: [&str; 13] = [
+    const WORDS: [&str; 14] = [
         "field is immutable",
         "is immutable after creation",
         "cannot change roleRef",
@@ -457,6 +457,7 @@ fn is_unchangeable(why: &Finding) -> bool {
         "was previously a storage version",
         "only dynamically provisioned pvc can be resized",
         "the object has been modified",
+        "only deletion is allowed",
     ];
     // The words about a Secret are not told.
     let is_hidden =
