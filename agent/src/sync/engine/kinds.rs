@@ -336,7 +336,7 @@ impl State {
         let unanswered = self.objects.marked(Mark::InFlight).filter(|id| id.is_of(kind));
         let made = unanswered.filter(|id| missing.contains(*id) || self.objects.live(id).is_none());
         for id in made.cloned().collect::<Vec<_>>() {
-            self.not_listed_in_flight(&id, newest);
+            self.not_listed_in_flight(&id, newest, missing.contains(&id));
         }
         self.not_listed(missing, newest, now);
         for id in written {
@@ -346,12 +346,14 @@ impl State {
         self.read_unserved(kind, now);
     }
 
-    /// A complete list did not show an object about which a command is unanswered: the answer may be older than the list.
-    fn not_listed_in_flight(&mut self, id: &ObjectId, newest: u64) {
+    /// A complete list did not show an object about which a command is unanswered: the answer may be older than the list. An event of the
+    /// watch is newer than the list, unless the object `is_missing` since then.
+    fn not_listed_in_flight(&mut self, id: &ObjectId, newest: u64, is_missing: bool) {
         self.objects.change(id, |tracked| {
-            if let Some(command) = tracked.in_flight_mut() {
-                // An event of the watch is of the list, or newer.
-                command.deferred.get_or_insert(Deferred::Gone(newest));
+            if let Some(command) = tracked.in_flight_mut()
+                && (is_missing || command.deferred.is_none())
+            {
+                command.deferred = Some(Deferred::Gone(newest));
             }
         });
     }

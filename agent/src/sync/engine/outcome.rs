@@ -97,7 +97,8 @@ impl State {
             self.outage.answered();
         }
         match outcome {
-            Outcome::Withdrawn => {}
+            // It reads other objects.
+            Outcome::Withdrawn | Outcome::Filled(_) => {}
             Outcome::Failed(failure) => {
                 let is_write = !matches!(sent, Sent::Read | Sent::Fill);
                 self.objects.change(id, |tracked| tracked.unanswered |= is_write && !failure.refused);

@@ -11,7 +11,7 @@
 use serde_json::{Map, Value};
 
 use super::adopt::keep_proof;
-use super::entry::{ManagedFieldsEntry, item_nodes, node_of, of_our_version, our_entry, our_entry_mut};
+use super::entry::{ManagedFieldsEntry, item_nodes, node_of, our_entry, our_entry_mut};
 use super::running::RUNNING;
 use crate::compile::applied_fields::is_reset;
 use crate::model::object::Object;
@@ -42,9 +42,12 @@ pub fn overwrite(
 ) -> Option<Value> {
     let is_written = |name: &str| !["apiVersion", "kind", "metadata"].contains(&name);
     let is_written = |name: &str| is_written(name) && !is_reset(declared.group(), declared.kind(), name);
-    let mut walk = Overwriting { refusal, further, path: Vec::new(), needed: false };
-    let is_other = |entry: &&ManagedFieldsEntry| !entry.is_ours() && entry.subresource.is_empty();
-    let others = of_our_version(entries).filter(is_other);
+    let others = entries.iter().filter(|entry| !entry.is_ours() && entry.subresource.is_empty());
+    let is_named =
+        |entry: &ManagedFieldsEntry| entry.api_version.is_empty() || entry.api_version == declared.api_version();
+    let all_named = others.clone().all(is_named);
+    let mut walk = Overwriting { refusal, further, all_named, path: Vec::new(), needed: false };
+    let others = others.filter(|entry| is_named(entry));
     let others = others.map(|entry| (entry.time.as_str(), &entry.fields)).collect();
     let nodes = Nodes { ours: our_entry(entries).map(|entry| &entry.fields), others };
     let patch = walk.map(&declared.0, &live.0, &nodes, &is_written);
@@ -114,6 +117,8 @@ impl<'a> Nodes<'a> {
 struct Overwriting<'a> {
     refusal: &'a RefusedApply,
     further: bool,
+    /// `true` if the entries of all others have the names of fields of the declared version: what none of them has is of no manager.
+    all_named: bool,
     /// The names of the fields on the way, without the places in lists.
     path: Vec<String>,
     /// `true` if the patch does what an apply does not.
@@ -169,7 +174,8 @@ impl Overwriting<'_> {
             names(node).into_iter().filter(|name| is_theirs(name)).collect()
         };
         let others = nodes.last(|node| !refused(node).is_empty());
-        let unowned = |name: &&str| !self.further && others.is_empty() && is_removed(name) && is_theirs(name);
+        let are_unowned = self.all_named && !self.further && others.is_empty();
+        let unowned = |name: &&str| are_unowned && is_removed(name) && is_theirs(name);
         let unowned = live.iter().copied().filter(unowned).map(str::to_owned);
         let ours = nodes.ours.into_iter().flat_map(names);
         ours.chain(others.iter().flat_map(|node| refused(node))).chain(unowned).collect()
@@ -212,8 +218,10 @@ impl Overwriting<'_> {
         let last = nodes.last(theirs);
         let stays = |item: &Value| {
             let is_ours = nodes.ours.is_some_and(|node| has(node, item));
-            let takes_place = last.iter().any(|node| has(node, item)) || !nodes.all().any(|node| has(node, item));
-            !is_ours && *self.refusal != RefusedApply::Unreadable && !(is_missing && takes_place)
+            let is_unowned = self.all_named && !nodes.all().any(|node| has(node, item));
+            let takes_place = last.iter().any(|node| has(node, item)) || is_unowned;
+            let is_ill = *self.refusal == RefusedApply::Unreadable && (self.further || is_unowned);
+            !is_ours && !is_ill && !(is_missing && takes_place)
         };
         live.iter().map(stays).collect()
     }
@@ -230,8 +238,10 @@ impl Overwriting<'_> {
     /// `true` for a map that the refusal names, or a field of it.
     fn is_refused(&self) -> bool {
         let RefusedApply::Invalid(fields) = self.refusal else { return false };
+        // The key of a map or list may have dots in it.
         let names = |field: &str| -> Vec<String> {
-            field.split('.').map(|name| name.split('[').next().unwrap_or(name).to_owned()).collect()
+            let outside = field.split('[').map(|part| part.rsplit(']').next().unwrap_or(part));
+            outside.collect::<String>().split('.').map(str::to_owned).collect()
         };
         let is_here =
             |field: Vec<String>| field == self.path || field.split_last().is_some_and(|(_, map)| map == self.path);

@@ -127,20 +127,24 @@ pub(super) async fn send_over(
         return Ok(None);
     }
     let entries = Observed::of(&whole).managed_fields;
-    let patches = [false, true].map(|further| managed_fields::overwrite(body, &whole, &entries, refusal, further));
-    let mut written = None;
-    for mut patch in patches.into_iter().flatten() {
+    let patch = |further| managed_fields::overwrite(body, &whole, &entries, refusal, further);
+    let mut written = Ok(None);
+    for mut patch in [patch(false), patch(true)].into_iter().flatten() {
         patch["metadata"]["resourceVersion"] = whole.metadata("resourceVersion").cloned().unwrap_or_default();
-        written = cluster.merge_patch(path, &patch).await.ok();
-        if written.is_some() {
+        written = cluster.merge_patch::<Object>(path, &patch).await.map(Some);
+        let may_be_elsewhere = |error: &ApiError| error.refused_result().is_some();
+        if !written.as_ref().is_err_and(may_be_elsewhere) {
             break;
         }
     }
-    if let Some(written) = written {
-        tracing::info!(object = %body.id(), "writes the declared object over the live one, because its apply is refused");
-        whole = with_entries(cluster, path, body, written).await?;
-    } else if !matches!(refusal, RefusedApply::Untaken | RefusedApply::Unserved(_)) {
-        return Ok(None);
+    match written {
+        Ok(Some(written)) => {
+            tracing::info!(object = %body.id(), "writes the declared object over the live one, because its apply is refused");
+            whole = with_entries(cluster, path, body, written).await?;
+        }
+        Ok(None) if matches!(refusal, RefusedApply::Untaken | RefusedApply::Unserved(_)) => {}
+        Err(error) if error.is_transient() => return Err(error),
+        Ok(None) | Err(_) => return Ok(None),
     }
     // The written fields are the sync's alone with the apply that follows.
     let (whole, _) = change_hands(cluster, path, body, whole, |entries| {

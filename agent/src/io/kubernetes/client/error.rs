@@ -94,12 +94,13 @@ impl ApiError {
                 let causes = status.details.iter().flat_map(|details| &details.causes);
                 Some(RefusedApply::Invalid(causes.map(|cause| cause.field.clone()).collect()))
             }
+            // A webhook that does not answer is an outage.
+            500 if says(&["failed: Post"]) => None,
             500 if says(&UNREADABLE) => Some(RefusedApply::Unreadable),
             500 if unserved_version(&status.message).is_some() => {
                 unserved_version(&status.message).map(|version| RefusedApply::Unserved(version.to_owned()))
             }
-            // A webhook that does not answer is an outage.
-            500 if says(&[UNCONVERTIBLE]) && !says(&["failed: Post"]) => Some(RefusedApply::Untaken),
+            500 if says(&[UNCONVERTIBLE]) => Some(RefusedApply::Untaken),
             _ => None,
         }
     }
