@@ -221,7 +221,7 @@ impl Overwriting<'_> {
             let is_unowned = self.all_named && !nodes.all().any(|node| has(node, item));
             let takes_place = last.iter().any(|node| has(node, item)) || is_unowned;
             let is_ill = *self.refusal == RefusedApply::Unreadable && (self.further || is_unowned);
-            !is_ours && !is_ill && !(is_missing && takes_place)
+            !(is_ours || is_ill || is_missing && takes_place)
         };
         live.iter().map(stays).collect()
     }
