@@ -44,8 +44,8 @@ pub(crate) const JSON: &str = "application/json";
 const SEEDS: &str = "0..400,820024,820111,820454,820588,821208,821384,822337,824850,830543,833336,838842,839929,900503";
 /// Rounds at a time.
 const AT_ONCE: usize = 12;
-/// Rounds that may get no answer: the API server closes a connection now and then.
-const FAILURES: usize = 10;
+/// Rounds that may get no answer, and after how many rounds one more: the API server closes a connection now and then.
+const FAILURES: (u64, u64) = (10, 500);
 /// Rounds for which kinds of our own have the same schemas.
 const SAME_SCHEMAS: u64 = 1000;
 
@@ -153,7 +153,7 @@ impl Court {
                 async move { (seed, self.round(seed, only).await) }
             })
             .buffer_unordered(AT_ONCE);
-        let (mut played, mut failures) = (0_u64, 0);
+        let (mut played, mut failures) = (0_u64, 0_u64);
         while let Some((seed, round)) = rounds.next().await {
             let (kind, round) = match round {
                 Ok(Some((kind, round))) => (kind, round),
@@ -161,7 +161,7 @@ impl Court {
                 Err(error) => {
                     failures += 1;
                     let error = error.context(format!("seed {seed}"));
-                    ensure!(failures < FAILURES, "{error:#}");
+                    ensure!(failures < FAILURES.0 + played / FAILURES.1, "{error:#}");
                     say(&format!("{error:#}"));
                     continue;
                 }
