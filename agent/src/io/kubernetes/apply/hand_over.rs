@@ -129,7 +129,9 @@ pub(super) async fn send_over(
     let entries = Observed::of(&whole).managed_fields;
     let patch = |further| managed_fields::overwrite(body, &whole, &entries, refusal, further);
     let mut written = Ok(None);
-    for mut patch in [patch(false), patch(true)].into_iter().flatten() {
+    let narrow = patch(false);
+    let wide = patch(true).filter(|wide| Some(wide) != narrow.as_ref());
+    for mut patch in [narrow, wide].into_iter().flatten() {
         patch["metadata"]["resourceVersion"] = whole.metadata("resourceVersion").cloned().unwrap_or_default();
         written = cluster.merge_patch::<Object>(path, &patch).await.map(Some);
         let may_be_elsewhere = |error: &ApiError| error.refused_result().is_some();
