@@ -27,8 +27,8 @@ pub(crate) struct Laws {
     stamps: Vec<Stamp>,
     /// The sync that applied an object last, by the object's uid.
     pub(crate) owners: BTreeMap<String, usize>,
-    /// Objects that others took the stamp off after the last apply: they need not be deleted, and other syncs may have them, even with the
-    /// stamp on again.
+    /// Objects that others took the stamp off after the last apply, and those that were applied while the agent had not found out yet that a
+    /// backup was restored: they need not be deleted, and other syncs may have them, even with the stamp on again.
     taken: BTreeSet<String>,
     /// Objects of which the API server said to their owner that they are not there.
     denied: BTreeSet<String>,
@@ -73,6 +73,8 @@ pub(crate) struct Written<'a> {
     pub(crate) after: Option<Arc<Value>>,
     /// It comes from a process that has ended, or from a request that was given up.
     pub(crate) late: bool,
+    /// A backup was restored, and the agent has not found out yet.
+    pub(crate) restored: bool,
     /// The time since the world began.
     pub(crate) time: Duration,
 }
@@ -108,7 +110,7 @@ impl Laws {
 
     /// A request was performed.
     pub(crate) fn written(&mut self, written: &Written<'_>) {
-        let Written { sync, incoming, place, own, before, after, .. } = written;
+        let Written { sync, incoming, place, own, before, after, restored, .. } = written;
         if !is_write(incoming) {
             return;
         }
@@ -145,8 +147,13 @@ impl Laws {
                 let uid = after.as_ref().map(|after| object::uid(after).to_owned()).unwrap_or_default();
                 let revision = after.as_ref().map(|after| object::revision(after).to_owned()).unwrap_or_default();
                 self.applied.insert(uid.clone(), (revision, incoming.body.clone()));
-                self.taken.remove(&uid);
                 self.denied.remove(&uid);
+                // The agent ends when it finds out, and the restored record may not name the object: then nothing says that it is a sync's.
+                if *restored {
+                    self.taken.insert(uid.clone());
+                } else {
+                    self.taken.remove(&uid);
+                }
                 self.owners.insert(uid, *sync);
             }
             ("PATCH", MERGE) => {
@@ -187,12 +194,17 @@ impl Laws {
 
     /// What others have made of an object may count as a sync's own if the record of the sync names the object, which a commit declared.
     pub(crate) fn recorded(&mut self, server: &Server) {
-        for (sync, (of, stamp)) in self.syncs.iter().zip(&self.stamps).enumerate() {
-            let forged = server.state.store.all().map(|(_, live)| live);
-            let forged = forged.filter(|live| stamp.is_on(live) && !self.owners.contains_key(object::uid(live)));
-            let forged = forged.filter(|live| is_applied(live) && is_recorded(server, of, &id(live)));
-            self.mistaken.extend(forged.map(|live| (sync, object::uid(live).to_owned())));
+        server.state.store.all().for_each(|(_, live)| self.recorded_one(server, live));
+    }
+
+    /// As [`Laws::recorded`], of one object.
+    pub(crate) fn recorded_one(&mut self, server: &Server, live: &Value) {
+        if self.owners.contains_key(object::uid(live)) || !is_applied(live) {
+            return;
         }
+        let all = self.syncs.iter().zip(&self.stamps).enumerate();
+        let named = all.filter(|(_, (of, stamp))| stamp.is_on(live) && is_recorded(server, of, &id(live)));
+        self.mistaken.extend(named.map(|(sync, _)| (sync, object::uid(live).to_owned())));
     }
 
     fn deleted(&mut self, written: &Written<'_>) {
@@ -401,7 +413,7 @@ fn is_write(incoming: &Incoming) -> bool {
 }
 
 /// `true` for the documents that the agent itself writes: records and statuses.
-fn is_report(place: &Place) -> bool {
+pub(crate) fn is_report(place: &Place) -> bool {
     ["resourcegroups", "rootsyncs", "reposyncs"].contains(&place.resource.as_str())
 }
 

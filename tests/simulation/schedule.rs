@@ -140,8 +140,8 @@ pub(crate) struct Scope {
 pub(crate) enum Sizes {
     /// All have all objects, and each number of steps is as frequent as any other.
     Even,
-    /// Most are small, so that more of them are played within a time.
-    MostlySmall,
+    /// Most are small, so that more of them are played within a time: of this many steps at least.
+    MostlySmall(u8),
 }
 
 impl Scope {
@@ -154,7 +154,7 @@ impl Scope {
     fn length(self, rng: &mut Rng) -> usize {
         match self.sizes {
             Sizes::Even => rng.usize(10..=200),
-            Sizes::MostlySmall => log_even(rng, 10.0, 200.0),
+            Sizes::MostlySmall(least) => log_even(rng, f64::from(least), 200.0),
         }
     }
 

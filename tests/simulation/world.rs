@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 use crate::client::{Client, Wish, moment};
 use crate::executor::Executor;
-use crate::laws::{Laws, Written};
+use crate::laws::{self, Laws, Written};
 use crate::process::Process;
 use crate::run::Look;
 use crate::schedule::Schedule;
@@ -181,9 +181,13 @@ impl World {
         if performed {
             let after = find(&self.server);
             let time = self.server.time;
-            let own = pending.own();
-            self.laws.written(&Written { sync, incoming, place: &place, own, before, after, late, time });
-            self.laws.recorded(&self.server);
+            let (own, restored) = (pending.own(), self.restored);
+            self.laws.written(&Written { sync, incoming, place: &place, own, before, after, late, restored, time });
+            match find(&self.server) {
+                _ if incoming.method == "GET" => {}
+                Some(live) if !laws::is_report(&place) => self.laws.recorded_one(&self.server, &live),
+                _ => self.laws.recorded(&self.server),
+            }
         } else if let (Some(before), Ok((404, _))) = (before, &reply) {
             self.laws.denied(sync, &before);
         }

@@ -456,7 +456,12 @@ impl State {
             self.report.status_changed();
             self.report.resources_changed();
         }
-        kind.state = KindState::Unserved(recorded.then(|| now + kind.searches.next_pause()));
+        let before =
+            std::mem::replace(&mut kind.state, KindState::Unserved(recorded.then(|| now + kind.searches.next_pause())));
+        // Its objects keep no Namespace any more.
+        if recorded && !matches!(before, KindState::Unserved(_)) {
+            self.prunes.found();
+        }
         let watched = of_kind.into_iter().filter(|(.., watched)| *watched).map(|(id, ..)| id).collect();
         self.not_listed(watched, u64::MAX, now);
     }

@@ -108,6 +108,7 @@ impl State {
             return;
         }
         if self.objects.is_recorded(id) {
+            self.others.lost(id);
             self.objects.change(id, |tracked| (tracked.recorded, tracked.unlisted) = (false, false));
         }
         self.gone(id, u64::MAX, now);

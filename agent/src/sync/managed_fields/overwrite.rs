@@ -54,11 +54,21 @@ pub fn overwrite(
     walk.needed.then(|| patch.into())
 }
 
-/// Gives the entries of a version that is not served any more this one. `entries` is `metadata.managedFields` as JSON.
-pub fn leave_version(unserved: &str, version: &str, entries: &mut [Value]) {
-    for entry in entries.iter_mut().filter(|entry| entry["apiVersion"] == unserved) {
+/// Gives the entries of a version that is not served any more this one. A manager that has an entry of this version keeps one, with the fields
+/// of both: of two the API server would take one. `entries` is `metadata.managedFields` as JSON.
+pub fn leave_version(unserved: &str, version: &str, entries: &mut Vec<Value>) {
+    let writer = |entry: &Value| ["manager", "operation", "subresource"].map(|field| entry[field].clone());
+    let (left, mut others): (Vec<Value>, Vec<Value>) =
+        std::mem::take(entries).into_iter().partition(|entry| entry["apiVersion"] == unserved);
+    for mut entry in left {
         entry["apiVersion"] = version.into();
+        let is_same = |other: &&mut Value| other["apiVersion"] == version && writer(other) == writer(&entry);
+        match (others.iter_mut().find(is_same), &mut entry["fieldsV1"]) {
+            (Some(other), Value::Object(fields)) => merge(&mut other["fieldsV1"], std::mem::take(fields)),
+            _ => others.push(entry),
+        }
     }
+    *entries = others;
 }
 
 /// Begins our entry anew in this version, with the fields of the metadata alone, which have one name in all versions: an apply takes no other
@@ -396,10 +406,19 @@ mod tests {
 
     #[test]
     fn entries_leave_a_version_that_is_not_served() {
-        let mut entries =
-            [json!({"apiVersion": "a.b/v1beta1"}), json!({"apiVersion": "a.b/v1"}), json!({"apiVersion": "a.b/v2"})];
+        let entry = |manager: &str, version: &str, fields: &[&str]| {
+            let fields: Map<String, Value> = fields.iter().map(|field| ((*field).to_owned(), json!({}))).collect();
+            json!({"manager": manager, "operation": "Update", "apiVersion": version, "fieldsV1": {"f:spec": fields}})
+        };
+        let mut entries = vec![
+            entry("a", "a.b/v1beta1", &["f:x"]),
+            entry("b", "a.b/v1beta1", &["f:z"]),
+            entry("a", "a.b/v1", &["f:w"]),
+            entry("a", "a.b/v2", &["f:y"]),
+        ];
         leave_version("a.b/v1beta1", "a.b/v2", &mut entries);
-        assert_eq!(entries.map(|entry| entry["apiVersion"].clone()), ["a.b/v2", "a.b/v1", "a.b/v2"]);
+        let (both, other) = (entry("a", "a.b/v2", &["f:x", "f:y"]), entry("b", "a.b/v2", &["f:z"]));
+        assert_eq!(entries, [entry("a", "a.b/v1", &["f:w"]), both, other]);
     }
 
     #[test]

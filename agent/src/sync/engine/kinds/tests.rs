@@ -364,20 +364,25 @@ fn a_namespace_goes_if_the_objects_in_it_are_of_a_kind_that_is_not_served() {
     let now = Instant::now();
     let namespaces = GroupKind::new("", "Namespace");
     let (object, namespace) = (ObjectId::new(&widget(), "ns", "wheel"), ObjectId::new(&namespaces, "", "ns"));
-    let unlistable = Event::Unlistable(widget(), Finding::new(Code::ApiServer, "no"));
-    for (event, goes) in [(Event::Unserved(widget()), true), (unlistable, false)] {
+    for (late, goes) in [(false, true), (false, false), (true, true), (true, false)] {
+        let event = match goes {
+            true => Event::Unserved(widget()),
+            false => Event::Unlistable(widget(), Finding::new(Code::ApiServer, "no")),
+        };
         let kinds = BTreeSet::from([namespaces.clone(), widget()]);
         let mut state = sync_of_kinds(kinds, BTreeSet::from([object.clone(), namespace.clone()]));
         let mut commands = state.step(nothing(&"a".repeat(40)), now);
         let listing = Event::Listing(namespaces.clone(), 1);
-        for event in [event, listing, ours(&namespace, 1), Event::Listed(namespaces.clone(), 1)] {
+        let mut events = vec![listing, ours(&namespace, 1), Event::Listed(namespaces.clone(), 1)];
+        events.insert(if late { events.len() } else { 0 }, event);
+        for event in events {
             commands.extend(state.step(event, now));
         }
         if goes {
             commands.extend(state.step(Event::Approved(Some(offered(&commands))), now));
         }
         commands.extend(recorded(&mut state, now));
-        assert_eq!(deleted(&commands) == std::slice::from_ref(&namespace), goes, "{commands:?}");
+        assert_eq!(deleted(&commands) == std::slice::from_ref(&namespace), goes, "late {late}: {commands:?}");
     }
 }
 

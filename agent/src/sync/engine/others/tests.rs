@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::super::tests::{applied, begin_sync, declared, deleted, live, recorded};
 use super::*;
+use crate::model::metadata::annotation;
 use crate::sync::engine::{ApplyMode, Event, Outcome};
 use crate::sync::live::Observed;
 
@@ -175,6 +176,24 @@ fn an_object_that_lost_its_label_and_is_not_declared_any_more_is_free_for_others
         _ => None,
     });
     assert_eq!(shared, Some(false));
+}
+
+/// The first list that shows an object again after others could not be read says that another client has given it to another sync.
+#[test]
+fn an_object_that_was_given_away_while_nothing_was_listed_is_free_for_others() {
+    let both = config_map("stays") + &config_map("moves");
+    let mut scene = Scene::new(&both, held(FIRST, "elsewhere", ""));
+    let kind = GroupKind::new("", "ConfigMap");
+    let moves = ObjectId::new(&kind, "shop", "moves");
+    scene.step(Event::Listing(kind.clone(), 2));
+    scene.step(Event::Unlistable(kind.clone(), Finding::new(Code::ApiServer, "no")));
+    scene.commit(SECOND, &config_map("stays"));
+    assert!(scene.is_shared(&moves));
+    let mut given = live(&declared(&both), &moves, 9, json!({}));
+    given.metadata_mut()["annotations"][annotation::MANAGER] = OTHER.into();
+    scene.step(Event::Listing(kind, 3));
+    scene.step(Event::Seen(moves.clone(), Box::new(Observed::of(&given))));
+    assert!(!scene.is_shared(&moves), "{:?}", scene.commands);
 }
 
 /// A sync that takes an object over, which a commit declares beside another one. The apply is unanswered.
