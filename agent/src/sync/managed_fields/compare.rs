@@ -226,14 +226,13 @@ impl Comparison<'_> {
     fn is_not_stored(&self, declared: &Value, ours: Ownership<'_>) -> bool {
         let untold = self.typed && (self.wiped || !self.closed);
         let is_text = declared.is_string() && MAPS_OF_TEXTS.contains(&self.at.names().1);
+        // The removal of a map of empty lists leaves no trace in an entry, and the map itself is stored.
+        if self.basis != Basis::Answer && ours.is_ours() && declared.is_object() && leaves_no_trace(declared) {
+            return false;
+        }
         if self.basis == Basis::Unknown && ours.is_ours() {
-            // Their removal leaves no trace in an entry, and the map that they are in is stored; and so is a map that others have
-            // fields in.
-            let is_stored = match is_empty_map(declared) {
-                true => self.at.is_owned_in_parts(self.entries),
-                false => declared.is_object() && leaves_no_trace(declared),
-            };
-            return !is_stored;
+            // So is one that others have fields in.
+            return !(is_empty_map(declared) && self.at.is_owned_in_parts(self.entries));
         }
         // Custom resources keep empty lists, so another client has removed it.
         let is_kept = !self.typed && !self.at.is_in_metadata();
@@ -404,6 +403,21 @@ mod tests {
         };
         assert_eq!(compared(&entries), [".spec.lifecycle"]);
         assert_eq!(compared(&entries[..1]), [""; 0]);
+    }
+
+    #[test]
+    fn a_map_of_empty_lists_that_another_client_removed_is_a_difference() {
+        let fields = json!({"f:spec": {"f:scheduling": {"f:tolerations": {}}}});
+        let entry = json!({"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": fields});
+        let entries: [ManagedFieldsEntry; 1] = [serde_json::from_value(entry).expect("an entry")];
+        let compared = |live: Value, basis| {
+            differences(&object(pod(json!({"scheduling": {"tolerations": []}}))), &object(pod(live)), &entries, basis)
+        };
+        for basis in [Basis::Changed, Basis::Unknown] {
+            assert_eq!(compared(json!({}), basis), [".spec.scheduling"]);
+            assert_eq!(compared(json!({"scheduling": {}}), basis), [""; 0]);
+        }
+        assert_eq!(compared(json!({}), Basis::Answer), [""; 0], "the API server does not store it");
     }
 
     #[test]
