@@ -87,11 +87,28 @@ enum Subcommand {
     Wait(wait::WaitArgs),
 }
 
+/// The arguments with the command before its flags: `nomos --path=DIR vet` is how the documentation of Config Sync writes it.
+fn command_first(args: &[OsString], command: &clap::Command) -> Option<Vec<OsString>> {
+    let is_command = |arg: &OsString| command.get_subcommands().any(|known| *arg == *known.get_name());
+    let at = args.iter().skip(2).position(is_command)? + 2;
+    let mut args = args.to_vec();
+    args[1..=at].rotate_right(1);
+    Some(args)
+}
+
 /// Runs one command line, whose first argument is the program's name, and returns its exit status.
 pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
     let mut command = command(&args);
-    let parsed = command.try_get_matches_from_mut(&args).and_then(|found| Cli::from_arg_matches(&found));
+    let parsed = command.try_get_matches_from_mut(&args);
+    let parsed = match parsed {
+        Err(error) if error.kind() == ErrorKind::UnknownArgument => {
+            let reordered = command_first(&args, &command);
+            reordered.and_then(|args| command.try_get_matches_from_mut(args).ok()).ok_or(error)
+        }
+        parsed => parsed,
+    };
+    let parsed = parsed.and_then(|found| Cli::from_arg_matches(&found));
     let cli = match parsed.map_err(|error| error.format(&mut command)) {
         Ok(cli) => cli,
         Err(error) => return usage(error, &args, console),

@@ -146,9 +146,9 @@ pub(crate) fn compiled(
     let clusters = for_each(&names, &parsed, &settings, limits.result);
     let mut warnings = files::submodules(&args.path, &submodules);
     warnings.extend(refused_links);
-    // The output of kustomize has no duplicate keys.
-    if rendered.is_none() {
-        warnings.extend(compile::warnings(&parsed, format));
+    match &rendered {
+        Some(rendered) => warnings.push(rendered.warning()),
+        None => warnings.extend(compile::warnings(&parsed, format)),
     }
     let sealed = compile::sealed(&parsed, format);
     let compiled = Compilation { clusters, names, warnings, sealed, rendered };
@@ -325,9 +325,7 @@ fn read(
                 let parsed = parse_all(std::slice::from_ref(&rendered.file), ReadBudget::new(), parser)?;
                 return Ok(ReadSource { parsed, rendered: Some(rendered), ..ReadSource::default() });
             }
-            Some(Err(finding)) => {
-                return Ok(ReadSource { parsed: vec![unreadable(finding)?], ..ReadSource::default() });
-            }
+            Some(Err(refused)) => return Ok(ReadSource { parsed: vec![Arc::new(refused)], ..ReadSource::default() }),
             None => {}
         }
     }

@@ -73,4 +73,8 @@ fn flags_have_the_spellings_that_go_accepts() {
     let words = "vet --path nowhere --path=DIR --source-format=unstructured --no-api-server-check=T --keep-output=0";
     assert_eq!(nomos(&source, words), ran(0, "", FINE));
     assert_eq!(nomos(&source, "vet --path DIR --keep-output=yes").status, 2);
+    for words in ["--source-format=unstructured --path DIR vet", "--path DIR vet --source-format=unstructured"] {
+        assert_eq!(nomos(&source, words), ran(0, "", FINE), "flags before the command");
+    }
+    assert!(nomos(&source, "--pat DIR vet").err.contains("--pat"));
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::encoding::MARK_HINT;
 use super::origin::{Origin, place};
 use super::{builtin_kinds, sealed as seal};
-use crate::model::finding::{Code, Finding};
+use crate::model::finding::{Code, Finding, Warning};
 use crate::model::metadata::annotation;
 use crate::model::object::Object;
 
@@ -56,6 +56,9 @@ pub(super) fn is_local_config(object: &Object) -> bool {
         && annotations.get(annotation::LOCAL_CONFIG).is_some_and(|value| value != "false")
 }
 
+/// The hint about a value that YAML does not read as text.
+const QUOTES: &str = "Put it in quotes, if it is meant as text.";
+
 /// A finding about the first reason why the object cannot be used; `None` if it can.
 pub(super) fn object(object: &Object, origin: &Origin) -> Option<Finding> {
     identity(object, origin)
@@ -71,12 +74,36 @@ pub(super) fn sealed(object: &Object, origin: &Origin, sealed: bool) -> Option<F
     Some(finding.at(place(origin.value(&["kind"]), object)))
 }
 
+/// A warning if the namespace is a number or the like, which counts as none.
+pub(super) fn ignored_namespace(object: &Object, origin: &Origin) -> Option<Warning> {
+    let namespace = no_text(object, "namespace")?;
+    let message = format!("metadata.namespace of {} is {namespace} and not a text: it is ignored.", object.id());
+    let locations = vec![origin.value(&["metadata", "namespace"])];
+    Some(Warning { message, hint: QUOTES.to_owned(), locations })
+}
+
+/// The kind of value that a field of the metadata has in the place of a text.
+fn no_text(object: &Object, field: &str) -> Option<&'static str> {
+    match object.metadata(field)? {
+        Value::Null | Value::String(_) => None,
+        Value::Bool(true) => Some("true"),
+        Value::Bool(false) => Some("false"),
+        Value::Number(_) => Some("a number"),
+        Value::Array(_) => Some("a list"),
+        Value::Object(_) => Some("a map"),
+    }
+}
+
 fn identity(object: &Object, origin: &Origin) -> Option<Finding> {
     let version = object.api_version();
     let missing: Vec<&str> = [("apiVersion", version), ("kind", object.kind()), ("metadata.name", object.name())]
         .into_iter()
         .filter_map(|(field, value)| value.is_empty().then_some(field))
         .collect();
+    if let (["metadata.name"], Some(name)) = (&*missing, no_text(object, "name")) {
+        let finding = Finding::new(Code::Resource, format!("metadata.name is {name} and not a text.")).hint(QUOTES);
+        return Some(finding.at(place(origin.value(&["metadata", "name"]), object)));
+    }
     if !missing.is_empty() {
         let message = format!("The object has no {}.", missing.join(" and no "));
         let hint =

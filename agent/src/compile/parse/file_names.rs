@@ -47,10 +47,10 @@ pub fn is_kustomization(path: &str) -> bool {
     KUSTOMIZATIONS.contains(&path.rsplit('/').next().unwrap_or_default())
 }
 
-/// `true` if a file of this path belongs to another tool. A file that states a kind of object is read all the same: no object is
-/// lost because of the name of its file.
+/// `true` if a file of this path belongs to another tool. A file that states an API version and a kind is read all the same: no
+/// object is lost because of the name of its file.
 pub(super) fn is_of_another_tool(path: &str, content: &[u8]) -> bool {
-    has_name_of_a_tool(path) && !states_kind(content)
+    has_name_of_a_tool(path) && !(states(b"apiVersion", content) && states(b"kind", content))
 }
 
 /// `true` if another tool looks for a file of this name.
@@ -59,12 +59,11 @@ pub(super) fn has_name_of_a_tool(path: &str) -> bool {
     OF_TOOLS.iter().flat_map(|(_, names)| names.iter()).any(named)
 }
 
-/// `true` if a text has a key `kind`, at any depth.
-fn states_kind(content: &[u8]) -> bool {
-    const KEY: &[u8] = b"kind";
+/// `true` if a text has this key, at any depth.
+fn states(key: &[u8], content: &[u8]) -> bool {
     let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/');
-    content.windows(KEY.len()).enumerate().filter(|(_, word)| *word == KEY).any(|(at, _)| {
-        let mut after = content[at + KEY.len()..].iter().skip_while(|byte| b"\"' \t\r\n".contains(byte));
+    content.windows(key.len()).enumerate().filter(|(_, word)| *word == key).any(|(at, _)| {
+        let mut after = content[at + key.len()..].iter().skip_while(|byte| b"\"' \t\r\n".contains(byte));
         at.checked_sub(1).is_none_or(|before| !is_word(&content[before])) && after.next() == Some(&b':')
     })
 }
@@ -123,14 +122,17 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_that_name_with_a_kind_is_read() {
+    fn a_file_of_that_name_with_an_object_is_read() {
         for text in
             ["kind: X", "a: b\n---\nkind: X", "\u{feff}kind : X", "{kind: X}", "{\"kind\"\n: \"X\"}", "'kind': X"]
         {
-            assert!(!is_of_another_tool("mkdocs.yml", text.as_bytes()), "{text}");
+            assert!(states(b"kind", text.as_bytes()), "{text}");
         }
         for text in ["", "kind", "a: kind", "mankind: a", "kind-of: 1", "{\"node_modules/kind\": 1}", "kinds: []"] {
-            assert!(is_of_another_tool("package.json", text.as_bytes()), "{text}");
+            assert!(!states(b"kind", text.as_bytes()), "{text}");
         }
+        let tasks = r#"{"version": "2.0.0", "tasks": [{"label": "build", "group": {"kind": "build"}}]}"#;
+        assert!(is_of_another_tool(".vscode/tasks.json", tasks.as_bytes()));
+        assert!(!is_of_another_tool("mkdocs.yml", b"apiVersion: v1\nkind: X"));
     }
 }

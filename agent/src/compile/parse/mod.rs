@@ -310,7 +310,12 @@ fn flatten(mut object: Object, origin: Origin, sealed: bool, parsed: &mut Parsed
         Some(Value::Array(items)) => std::mem::take(items),
         _ => {
             match checks::object(&object, &origin).or_else(|| checks::sealed(&object, &origin, sealed)) {
-                None => parsed.manifests.push(Arc::new(Manifest::new(object, origin, sealed))),
+                None => {
+                    if parsed.warnings.len() < MAX_WARNINGS {
+                        parsed.warnings.extend(checks::ignored_namespace(&object, &origin));
+                    }
+                    parsed.manifests.push(Arc::new(Manifest::new(object, origin, sealed)));
+                }
                 Some(finding) => parsed.findings.push(finding),
             }
             return parsed.findings.len() < MAX_FINDINGS;
@@ -515,6 +520,21 @@ mod tests {
         assert_eq!(points("a.yaml", &merged), [[(0, 0); 2]; 0]);
         let often = format!("{CONFIG_MAP}x: 1\n{}", "x: 1\n".repeat(9));
         assert_eq!(points("a.yaml", &often), [[(5, 1), (6, 1), (7, 1), (8, 1), (14, 1)]]);
+    }
+
+    #[test]
+    fn a_name_or_namespace_that_yaml_reads_as_no_text_is_told() {
+        let text = |name: &str, namespace: &str| {
+            format!("apiVersion: v1\nkind: X\nmetadata:\n  name: {name}\n  namespace: {namespace}\n")
+        };
+        let named = parsed("a.yaml", &text("no", "a"));
+        assert_eq!(named.findings[0].message, "metadata.name is false and not a text.");
+        let placed = parsed("a.yaml", &text("a", "1234"));
+        let points = placed.warnings[0].locations.iter().map(|at| (at.line, at.column)).collect::<Vec<_>>();
+        assert_eq!((placed.manifests.len(), points), (1, vec![(5, 14)]), "{:?}", placed.warnings);
+        for namespace in ["'1234'", "null", ""] {
+            assert_eq!(parsed("a.yaml", &text("a", namespace)).warnings.len(), 0, "{namespace}");
+        }
     }
 
     proptest::proptest! {

@@ -12,7 +12,11 @@ pub(super) fn cluster_scoped(scoped: &ScopedManifest, findings: &mut Findings) {
         return;
     }
     let (manifest, kind) = (&scoped.manifest, scoped.object().kind());
-    if !scoped.namespace().is_empty() {
+    if scoped.placed.is_some() && manifest.object.id.namespace().is_empty() {
+        let message = format!("A {kind} is cluster-scoped and must not be in the directory of a Namespace.");
+        let finding = Finding::new(Code::IllegalNamespaceOnClusterScopedResource, message);
+        findings.push(finding.hint("Move it to the directory `cluster/`.").at(manifest.at_value(&["kind"])));
+    } else if !scoped.namespace().is_empty() {
         let message = format!("A {kind} is cluster-scoped and must not have metadata.namespace.");
         let finding = Finding::new(Code::IllegalNamespaceOnClusterScopedResource, message);
         let place = manifest.at_value(&["metadata", "namespace"]);
