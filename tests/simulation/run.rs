@@ -311,8 +311,7 @@ impl World {
         (0..self.repositories.len()).for_each(|sync| self.server.rights.give(sync));
         self.rest(END);
         self.upheld()?;
-        actors::clean(&mut self.server);
-        self.laws.acted(&self.server);
+        self.clean();
         self.declare_all();
         self.rest_with_approvals(END);
         self.upheld()?;
@@ -340,6 +339,12 @@ impl World {
             Some(write) => Err(format!("a write at rest, or after a restart: {write}")),
             None => Ok(()),
         }
+    }
+
+    /// People take away what is in the way.
+    fn clean(&mut self) {
+        actors::clean(&mut self.server);
+        self.laws.acted(&self.server);
     }
 
     /// Each repository has its own objects once more.
@@ -386,7 +391,7 @@ impl World {
         }
         self.mend();
         self.server.faults.clone_from(&lasting);
-        actors::clean(&mut self.server);
+        self.clean();
         self.declare_all();
         let mut found = Ok(());
         for approved in 0..=APPROVALS {
