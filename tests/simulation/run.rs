@@ -217,9 +217,17 @@ impl World {
 
     /// The version of the Lease has fallen, and the agent ends as soon as it renews it.
     fn lose_restored_lease(&mut self) {
-        if std::mem::take(&mut self.restored) {
+        if self.restored {
             self.end(u8::MAX);
+            self.perform_ghosts();
+            self.restored = false;
             self.start();
+        }
+    }
+
+    fn perform_ghosts(&mut self) {
+        while let Some((sync, pending)) = self.ghosts.pop() {
+            let _ = self.perform(sync, &pending, true);
         }
     }
 
@@ -269,9 +277,7 @@ impl World {
     /// Does everything that can be done at this time once. `true` if there was anything.
     fn busy(&mut self) -> bool {
         let mut busy = false;
-        while let Some((sync, pending)) = self.ghosts.pop() {
-            let _ = self.perform(sync, &pending, true);
-        }
+        self.perform_ghosts();
         for (line, _) in self.waiting() {
             if self.has_waiting(line) {
                 self.answer(line, 0, true);

@@ -159,6 +159,8 @@ pub struct Live {
     others: u64,
     /// Digest of our fields in the answer to our last apply, or as they were last read; `None` when there was none.
     baseline: Option<u64>,
+    /// See [`managed_fields::may_vanish`].
+    may_vanish: bool,
 }
 
 impl Live {
@@ -175,25 +177,25 @@ impl Live {
         let digest = entry.map_or(0, ManagedFieldsEntry::digest);
         let others = managed_fields::digest_of_others(&seen.managed_fields);
         let hash = seen.annotation(annotation::DECLARED_HASH).and_then(Hash::parse);
-        let fields =
-            match (entry, before, declared) {
-                (None, _, _) => FieldOwnership::Lost(Box::new([])),
-                (Some(_), Some(b), _) if b.entry == digest && b.fields == FieldOwnership::Ours => {
-                    if b.others == others { FieldOwnership::Ours } else { FieldOwnership::Unsure }
-                }
-                // The declared form is about to change anyway: its new fields are not in the entry yet.
-                (Some(entry), before, Some(declared)) if hash != Some(declared.hash) => match before {
-                    Some(b) if b.entry != digest => FieldOwnership::Lost(missing(declared, entry, seen)),
-                    _ => FieldOwnership::Unsure,
-                },
-                (Some(entry), before, Some(declared)) => match ownership(declared, entry, seen) {
-                    // It is another entry than our last apply left, so that a client may have applied other values under our
-                    // name; or a read has found another value, which the entry still does not show.
-                    FieldOwnership::Ours if before.is_some() => FieldOwnership::Unsure,
-                    fields => fields,
-                },
-                (Some(_), _, None) => FieldOwnership::Unsure,
-            };
+        let fields = match (entry, before, declared) {
+            (None, _, _) => FieldOwnership::Lost(Box::new([])),
+            (Some(_), Some(b), _) if b.entry == digest && b.fields == FieldOwnership::Ours => {
+                let is_traced = !b.may_vanish || b.version == seen.version();
+                if is_traced && b.others == others { FieldOwnership::Ours } else { FieldOwnership::Unsure }
+            }
+            // The declared form is about to change anyway: its new fields are not in the entry yet.
+            (Some(entry), before, Some(declared)) if hash != Some(declared.hash) => match before {
+                Some(b) if b.entry != digest => FieldOwnership::Lost(missing(declared, entry, seen)),
+                _ => FieldOwnership::Unsure,
+            },
+            (Some(entry), before, Some(declared)) => match ownership(declared, entry, seen) {
+                // It is another entry than our last apply left, so that a client may have applied other values under our
+                // name; or a read has found another value, which the entry still does not show.
+                FieldOwnership::Ours if before.is_some() => FieldOwnership::Unsure,
+                fields => fields,
+            },
+            (Some(_), _, None) => FieldOwnership::Unsure,
+        };
         Self {
             uid: seen.uid.as_str().into(),
             version: seen.version(),
@@ -220,6 +222,7 @@ impl Live {
             entry: digest,
             others,
             baseline: before.and_then(|b| b.baseline),
+            may_vanish: before.is_some_and(|b| b.may_vanish),
         }
     }
 
@@ -244,6 +247,7 @@ impl Live {
         let mut live = Self::found(seen, id, sync);
         live.fields = FieldOwnership::Ours;
         live.baseline = baseline(seen, whole, declared);
+        live.may_vanish = managed_fields::may_vanish(declared);
         live.health = health::of(whole);
         live
     }
@@ -263,6 +267,7 @@ impl Live {
         let is_applied = live.applied && live.hash == Some(declared.hash);
         if is_applied && !matches!(live.fields, FieldOwnership::Lost(_)) {
             let body = declared.body();
+            live.may_vanish = managed_fields::may_vanish(&body);
             let now = baseline(seen, whole, &body);
             let compared = |basis| managed_fields::differences(&body, whole, &seen.managed_fields, basis);
             let changed = match live.baseline {
@@ -495,6 +500,41 @@ mod tests {
         };
         assert_eq!(read(serde_json::Value::Null), FieldOwnership::Lost(Box::new([".spec.map".to_owned()])));
         assert_eq!(read(json!({"list": [1], "x": "other"})), FieldOwnership::Ours);
+    }
+
+    /// No entry shows it, so that each new version of such an object is read.
+    #[test]
+    fn a_map_of_empty_lists_of_a_built_in_kind_is_lost_when_another_client_removes_it() {
+        let sync = SyncId::root("a");
+        let at = |version: &str, scheduling: serde_json::Value, hash: &str| -> Object {
+            let fields = json!({"f:handler": {}, "f:scheduling": {"f:tolerations": {}}});
+            let ours = json!({"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": fields});
+            let metadata = json!({
+                "name": "a", "uid": "u", "resourceVersion": version, "managedFields": [ours],
+                "annotations": {annotation::DECLARED_HASH: hash},
+            });
+            let object = json!({
+                "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "handler": "a", "scheduling": scheduling, "metadata": metadata,
+            });
+            serde_json::from_value(object).expect("a map")
+        };
+        let declared = DeclaredObject::new(at("", json!({"tolerations": []}), ""));
+        let hash = declared.hash.to_string();
+        let answer = at("1", json!({}), &hash);
+        let applied = Live::after_apply(&Observed::of(&answer), &answer, &declared.body(), &declared.id, &sync);
+        let observed =
+            |whole: &Object| Live::observe(&Observed::of(whole), &declared.id, &sync, Some(&declared), Some(&applied));
+        assert_eq!(observed(&answer).fields, FieldOwnership::Ours, "the watch shows the answer");
+        for (scheduling, fields) in [
+            (json!(null), FieldOwnership::Lost(Box::new([".scheduling".to_owned()]))),
+            (json!({}), FieldOwnership::Ours),
+        ] {
+            let whole = at("2", scheduling, &hash);
+            let seen = observed(&whole);
+            assert_eq!(seen.fields, FieldOwnership::Unsure);
+            let read = Live::after_read(&Observed::of(&whole), &whole, &sync, &declared, Some(&seen));
+            assert_eq!(read.fields, fields);
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::built_in::{STRUCTS, is_built_in, is_closed, is_list_of_items};
 use super::entry::{ManagedFieldsEntry, Position, node_of, nodes_of_item, of_our_version};
 use crate::compile::applied_fields::{AppliedField, applied_fields};
 use crate::compile::declared::DeclaredObject;
+use crate::model::object::Object;
 
 /// The comparison of an entry with a declared object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -214,6 +215,19 @@ impl CoverageWalk<'_> {
         let list = if is_list { "[]" } else { "" };
         self.found.missing.push(format!("{}{list}", self.at.path));
     }
+}
+
+/// `true` if another client can remove a declared map without a trace in any entry: the API server does not store the empty lists in a map of
+/// a built-in kind, and so takes nothing out of our entry.
+pub fn may_vanish(declared: &Object) -> bool {
+    fn holds_one(value: &Value) -> bool {
+        match value {
+            Value::Object(map) => leaves_no_trace(value) || map.values().any(holds_one),
+            Value::Array(items) => items.iter().any(holds_one),
+            _ => false,
+        }
+    }
+    is_built_in(declared.group()) && declared.0.values().any(holds_one)
 }
 
 /// `true` if an apply may leave no trace of a value in an entry: nulls, empty lists, and maps of nothing else. Of an empty map it

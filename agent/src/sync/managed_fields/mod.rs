@@ -34,7 +34,7 @@ mod unfinished;
 
 pub use adopt::{FormerWriter, adopt, has_former_writer, keep_proof};
 pub use compare::{Basis, differences};
-pub use coverage::{Coverage, coverage, is_list_item};
+pub use coverage::{Coverage, coverage, is_list_item, may_vanish};
 pub use entry::{ManagedFieldsEntry, digest_of_others, digest_of_value, our_entry};
 pub use overwrite::{RefusedApply, begin_anew, leave_version, overwrite};
 pub use projection::{declared_projection, projection};
