@@ -518,7 +518,9 @@ mod tests {
             });
             serde_json::from_value(object).expect("a map")
         };
-        let declared = DeclaredObject::new(at("", json!({"tolerations": []}), ""));
+        let mut object = at("", json!({"tolerations": []}), "");
+        object.metadata_mut().retain(|name, _| name == "name");
+        let declared = DeclaredObject::new(object);
         let hash = declared.hash.to_string();
         let answer = at("1", json!({}), &hash);
         let applied = Live::after_apply(&Observed::of(&answer), &answer, &declared.body(), &declared.id, &sync);
