@@ -507,7 +507,11 @@ mod tests {
     fn a_map_of_empty_lists_of_a_built_in_kind_is_lost_when_another_client_removes_it() {
         let sync = SyncId::root("a");
         let at = |version: &str, scheduling: serde_json::Value, hash: &str| -> Object {
-            let fields = json!({"f:handler": {}, "f:scheduling": {"f:tolerations": {}}});
+            let annotations = json!({
+                "f:configmanagement.gke.io/token": {}, "f:configsync.gke.io/declared-hash": {}, "f:configsync.gke.io/git-context": {},
+            });
+            let metadata = json!({ "f:annotations": annotations });
+            let fields = json!({"f:handler": {}, "f:scheduling": {"f:tolerations": {}}, "f:metadata": metadata});
             let ours = json!({"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": fields});
             let metadata = json!({
                 "name": "a", "uid": "u", "resourceVersion": version, "managedFields": [ours],

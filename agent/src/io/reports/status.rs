@@ -83,6 +83,6 @@ pub(super) async fn write(cluster: &Cluster, sync: &SyncId, uid: &str, status: &
     match write_sync_status(cluster, sync, uid, status).await {
         Ok(()) => ReportAnswer::Done,
         Err(error) if matches!(error.code(), 404 | 409) => ReportAnswer::Gone,
-        Err(error) => failed("the status of the sync", &error),
+        Err(error) => failed("write the status of the sync", &error),
     }
 }

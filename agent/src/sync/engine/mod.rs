@@ -205,7 +205,7 @@ impl State {
             Event::Finished(id, outcome) => self.finished(&id, outcome, now),
             Event::Audited(whole) => self.audited(&whole, now),
             Event::AuditEnded(kind, complete) => self.kinds.audit_ended(&kind, complete, now),
-            Event::AuditDue => self.audit_everything(),
+            Event::AuditDue => self.audit_everything(now),
             Event::Recorded(number) => self.recorded(number, now),
             Event::Unrecorded(finding) => self.unrecorded(finding),
             Event::RecordTouched => self.record_again(),
@@ -213,7 +213,10 @@ impl State {
                 let lacks_rights = |failure: &FailureRecord| failure.finding.code == Code::InsufficientPermission;
                 self.try_failed_again(|failure| failure.is_some_and(lacks_rights), now);
             }
-            Event::Asked => self.try_failed_again(|_| true, now),
+            Event::Asked => {
+                self.try_failed_again(|_| true, now);
+                self.apply_rewritten(now);
+            }
             Event::Syncs(syncs) => self.syncs_changed(syncs, now),
             Event::Approved(approval) => self.approve(approval),
             Event::ServerAsked(failure) => self.server_asked(failure, now),

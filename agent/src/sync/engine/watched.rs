@@ -226,10 +226,21 @@ impl State {
         self.declared_of(kind).map(|(_, declared)| declared.version()).filter(is_served).map(str::to_owned).collect()
     }
 
-    pub(super) fn audit_everything(&mut self) {
+    pub(super) fn audit_everything(&mut self, now: Instant) {
+        self.apply_rewritten(now);
         let declared = self.in_force.declared.iter().flat_map(|set| set.objects.keys());
         let kinds: BTreeSet<_> = declared.map(ObjectId::group_kind).collect();
         kinds.iter().for_each(|kind| self.kinds.audit(kind));
+    }
+
+    /// Applies again what the API server or admission has changed in an apply: it may not do so any more.
+    pub(super) fn apply_rewritten(&mut self, now: Instant) {
+        let is_rewritten = |tracked: &Tracked| tracked.notes.as_ref().is_some_and(|notes| !notes.rewritten.is_empty());
+        let all = self.objects.all().iter().filter(|(_, tracked)| is_rewritten(tracked) && tracked.own().is_some());
+        for id in all.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+            self.objects.change(&id, |tracked| tracked.live.iter_mut().for_each(|live| live.hash = None));
+            self.evaluate(&id, now);
+        }
     }
 
     /// Takes in an object that is not declared: another one waits for it, or it is to be deleted and may not be the sync's any more.

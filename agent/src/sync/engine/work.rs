@@ -72,11 +72,15 @@ impl State {
         self.enqueue(class, id, now);
     }
 
-    /// Queues work on an object that is not left alone. Repairs of an object that another client fights over come after
-    /// pauses that grow.
+    /// Queues work on an object that is not left alone, or that has drifted since. Repairs of an object that another client fights over
+    /// come after pauses that grow.
     pub(super) fn enqueue(&mut self, class: WorkClass, id: &ObjectId, now: Instant) {
         let backing_off = matches!(self.objects.get(id).map(|tracked| &tracked.phase), Some(Phase::BackingOff(_)));
-        if backing_off || self.objects.is_in_flight(id) {
+        let is_new_drift = || {
+            let drifts = matches!(self.action(id), Action::Apply(Cause::Drifted(_)));
+            class == WorkClass::Repair && !self.drifted.contains_key(id) && drifts
+        };
+        if backing_off && !is_new_drift() || self.objects.is_in_flight(id) {
             return;
         }
         if class == WorkClass::Repair {
@@ -222,12 +226,13 @@ impl State {
 
     /// Users are told why the object is left as it is. It is looked at again at this time, or when it changes.
     fn tell_obstacle(&mut self, id: &ObjectId, finding: Finding, check_at: Option<Instant>) {
-        let (before, told) = self.objects.change(id, |tracked| {
+        let (before, told, failure) = self.objects.change(id, |tracked| {
             tracked.phase = check_at.map_or(Phase::Settled, Phase::BackingOff);
             let notes = tracked.notes_mut();
-            (notes.conflict.replace(finding.clone()), notes.told.take())
+            // What failed is not tried any more.
+            (notes.conflict.replace(finding.clone()), notes.told.take(), notes.failure.take())
         });
-        if before.as_ref() != Some(&finding) {
+        if before.as_ref() != Some(&finding) || failure.is_some() {
             if told.as_ref() != Some(&finding) {
                 self.commands.push(Command::Notice(Notice::Failed(finding)));
             }

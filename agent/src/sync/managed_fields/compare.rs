@@ -231,8 +231,8 @@ impl Comparison<'_> {
             return false;
         }
         if self.basis == Basis::Unknown && ours.is_ours() {
-            // So is one that others have fields in.
-            return !(is_empty_map(declared) && self.at.is_owned_in_parts(self.entries));
+            // So is one that others have fields in, and each text in a map of texts, unless admission takes it off.
+            return !(is_text || is_empty_map(declared) && self.at.is_owned_in_parts(self.entries));
         }
         // Custom resources keep empty lists, so another client has removed it.
         let is_kept = !self.typed && !self.at.is_in_metadata();
@@ -388,6 +388,18 @@ mod tests {
         let compared = |basis| differences(&declared, &object(pod(json!({"y": 2}))), &entries, basis);
         assert_eq!(compared(Basis::Answer), [".spec.x", ".spec.y", ".spec.z"]);
         assert_eq!(compared(Basis::Unknown), [".spec.y", ".spec.z"]);
+    }
+
+    #[test]
+    fn a_label_that_admission_took_off_is_a_difference_if_nothing_else_is_known() {
+        let fields = json!({"f:metadata": {"f:labels": {"f:team": {}, "f:app": {}}}});
+        let entry = json!({"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": fields});
+        let entries: [ManagedFieldsEntry; 1] = [serde_json::from_value(entry).expect("an entry")];
+        let of = |labels: Value| object(json!({"apiVersion": "v1", "kind": "X", "metadata": {"labels": labels}}));
+        let declared = of(json!({"team": "a", "app": "b"}));
+        for basis in [Basis::Answer, Basis::Changed, Basis::Unknown] {
+            assert_eq!(differences(&declared, &of(json!({"app": "b"})), &entries, basis), [".metadata.labels.team"]);
+        }
     }
 
     #[test]

@@ -278,6 +278,27 @@ fn an_object_that_another_sync_gives_up_is_taken_over() {
     }
 }
 
+/// What failed is not tried any more.
+#[test]
+fn an_object_that_goes_to_another_sync_is_told_once() {
+    let id = ObjectId::new(&GroupKind::new("", "ConfigMap"), "shop", "both");
+    let mut scene = Scene::new(&config_map("stays"), held(FIRST, "elsewhere", &config_map("both")));
+    let set = declared(&(config_map("stays") + &config_map("both")));
+    scene.compile(SECOND, &set);
+    scene.commands.extend(recorded(&mut scene.state, scene.now));
+    let finding = Finding::new(Code::InsufficientPermission, "forbidden");
+    let failure = Failure { finding, retry: Retry::Object, refused: true };
+    scene.step(Event::Finished(id.clone(), Outcome::Failed(failure)));
+    assert_eq!(scene.findings(), ["KNV2013 forbidden"]);
+    let mut object = live(&set, &id, 6, json!({}));
+    object.metadata_mut()["annotations"][annotation::MANAGER] = OTHER.into();
+    object.metadata_mut()["managedFields"][0]["fieldsV1"] =
+        json!({"f:metadata": {"f:annotations": {"f:configsync.gke.io/manager": {}}}});
+    scene.step(Event::Seen(id, Box::new(Observed::of(&object))));
+    let findings = scene.findings();
+    assert!(findings.len() == 1 && findings[0].starts_with("KNV1060"), "{findings:?}");
+}
+
 /// The others wait for what a sync has before they delete a Namespace, and take over what it has no more.
 #[test]
 fn the_others_hear_which_objects_a_sync_declares_or_still_has() {

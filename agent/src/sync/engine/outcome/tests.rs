@@ -297,6 +297,29 @@ fn a_commit_that_comes_in_force_during_an_apply_is_no_failure_of_it() {
     }
 }
 
+/// Each further change has to wait, or a client that changes it all the time would make the sync try all the time.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
+fn the_first_drift_of_an_object_that_fails_does_not_wait() {
+    let (set, now) = (declared(&config_map("a")), Instant::now());
+    let a = id(&set, "a");
+    let (mut state, _) = begin_sync(&set, TIMEOUT, now);
+    state.step(works(&set, "a", 10), now);
+    let next = declared(&format!("{}data: {{n: \"2\"}}\n", config_map("a")));
+    let mut commands =
+        state.step(Event::Compiled { commit: "b".repeat(40), declared: Some(next), findings: Vec::new() }, now);
+    commands.extend(recorded(&mut state, now));
+    assert!(applies(&commands, "a"), "{commands:?}");
+    for (version, is_first) in [(11, true), (12, false)] {
+        let failure = Failure { finding: Finding::new(Code::Applier, "no"), retry: Retry::Object, refused: false };
+        state.step(Event::Finished(a.clone(), Outcome::Failed(failure)), now);
+        let mut drifted = live(&set, &a, version, json!({}));
+        drifted.metadata_mut()["managedFields"] = json!([]);
+        let commands = state.step(Event::Seen(a.clone(), Box::new(Observed::of(&drifted))), now);
+        assert_eq!(applies(&commands, "a"), is_first, "{commands:?}");
+    }
+}
+
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
 fn fields_that_admission_changed_are_told_until_the_next_apply_and_are_no_error() {
@@ -323,6 +346,10 @@ fn fields_that_admission_changed_are_told_until_the_next_apply_and_are_no_error(
     let commands = state.step(rewrites(10, &[".data.x"]), now);
     assert!(told(&commands) && reported(&commands) && state.is_synced(), "{commands:?}");
     assert_eq!(fields(&state), [".data.x"]);
+    for event in [Event::Asked, Event::AuditDue] {
+        assert!(applies(&state.step(event, now), "a"), "admission may leave it as it is now");
+        state.step(rewrites(10, &[".data.x"]), now);
+    }
 
     let second = declared(&(config_map("a") + &config_map("b")));
     let (commit, declared) = ("b".repeat(40), Some(Arc::clone(&second)));
