@@ -205,7 +205,7 @@ impl State {
             Event::Finished(id, outcome) => self.finished(&id, outcome, now),
             Event::Audited(whole) => self.audited(&whole, now),
             Event::AuditEnded(kind, complete) => self.kinds.audit_ended(&kind, complete, now),
-            Event::AuditDue => self.audit_everything(now),
+            Event::AuditDue => self.audit_everything(),
             Event::Recorded(number) => self.recorded(number, now),
             Event::Unrecorded(finding) => self.unrecorded(finding),
             Event::RecordTouched => self.record_again(),

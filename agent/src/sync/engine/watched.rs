@@ -226,8 +226,7 @@ impl State {
         self.declared_of(kind).map(|(_, declared)| declared.version()).filter(is_served).map(str::to_owned).collect()
     }
 
-    pub(super) fn audit_everything(&mut self, now: Instant) {
-        self.apply_rewritten(now);
+    pub(super) fn audit_everything(&mut self) {
         let declared = self.in_force.declared.iter().flat_map(|set| set.objects.keys());
         let kinds: BTreeSet<_> = declared.map(ObjectId::group_kind).collect();
         kinds.iter().for_each(|kind| self.kinds.audit(kind));
