@@ -66,7 +66,7 @@ pub(crate) fn build(root: &Path, from: &'static str) -> anyhow::Result<Option<Re
     Ok(None)
 }
 
-/// How a program ended, and the beginnings of its output and of its messages.
+/// The end of a program, and the beginnings of its output and of its messages.
 struct Ended {
     status: ExitStatus,
     output: Vec<u8>,
@@ -121,7 +121,7 @@ mod tests {
     fn a_kustomization_that_fails_is_told_in_the_words_of_the_program() {
         let failing =
             output(Command::new("sh").args(["-c", "echo no such file: missing.yaml >&2; exit 1"])).expect("sh");
-        let finding = rendered("kustomize build", failing).err().expect("it failed");
+        let finding = rendered("kustomize build", failing).expect_err("it failed");
         let refused = refused(finding, "kustomization.yaml");
         assert!(refused.findings[0].message.contains("failed: no such file: missing.yaml"), "{refused:?}");
         // A file of that name would be refused before its findings are looked at.
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn an_endless_output_ends() {
         let endless = output(&mut Command::new("yes")).expect("yes");
-        let finding = rendered("kustomize build", endless).err().expect("it is too much");
+        let finding = rendered("kustomize build", endless).expect_err("it is too much");
         assert!(finding.message.contains("larger than 64 MiB"), "{finding:?}");
     }
 }

@@ -229,7 +229,7 @@ impl State {
         let (before, told, failure) = self.objects.change(id, |tracked| {
             tracked.phase = check_at.map_or(Phase::Settled, Phase::BackingOff);
             let notes = tracked.notes_mut();
-            // What failed is not tried any more.
+            // The failed attempt is not made again.
             (notes.conflict.replace(finding.clone()), notes.told.take(), notes.failure.take())
         });
         if before.as_ref() != Some(&finding) || failure.is_some() {

@@ -278,7 +278,7 @@ fn an_object_that_another_sync_gives_up_is_taken_over() {
     }
 }
 
-/// What failed is not tried any more.
+/// The failed attempt is not made again.
 #[test]
 fn an_object_that_goes_to_another_sync_is_told_once() {
     let id = ObjectId::new(&GroupKind::new("", "ConfigMap"), "shop", "both");
