@@ -152,18 +152,26 @@ impl Paint {
 }
 
 /// The beginning of a colour in a text that was not printed yet. It is random, so that no name or message can hold one.
-static MARK: LazyLock<String> = LazyLock::new(|| format!("\x1b[{:016x};", RandomState::new().hash_one("mark")));
+static MARK: LazyLock<String> = LazyLock::new(|| format!("{SEQUENCE}{:016x};", RandomState::new().hash_one("mark")));
 
 /// The text as a terminal may get it: with the escape sequences of [`Paint`], and no others.
 fn for_terminal(text: &str) -> String {
     let mut parts = text.split(MARK.as_str());
     let mut out = visible(parts.next().unwrap_or_default()).into_owned();
+    /// Text that a renderer has coloured itself. It must hold no escape sequences but those of the renderer.
+    pub(crate) fn adopt(self, rendered: &str) -> String {
+        if self.on { rendered.replace(SEQUENCE, MARK.as_str()) } else { rendered.to_owned() }
+    }
+
     for part in parts {
         let (code, text) = part.split_once('m').unwrap_or(("0", part));
-        out.push_str(&format!("\x1b[{code}m{}", visible(text)));
+        out.push_str(&format!("{SEQUENCE}{code}m{}", visible(text)));
     }
     out
 }
+/// The beginning of a colour on a terminal.
+const SEQUENCE: &str = "\x1b[";
+
 
 impl Environment {
     /// The environment of this process.

@@ -10,6 +10,8 @@ use agent::model::finding::{Code, Finding, Location, Place, Resource};
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Element, Level, Origin, Renderer, Snippet};
 
+use crate::Paint;
+
 /// The files that findings are about. Each is read when a line of it is first needed.
 pub(crate) struct Lines<'a> {
     root: &'a Path,
@@ -27,7 +29,7 @@ struct Text {
 
 impl Text {
     fn of(bytes: &[u8]) -> Self {
-        let text = String::from_utf8_lossy(bytes).into_owned();
+        let text = inert(&String::from_utf8_lossy(bytes));
         let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         let mut documents = vec![(1, false)];
         for (number, line) in (1..).zip(text.split('\n')) {
@@ -127,16 +129,16 @@ fn closing(text: &str, quote: char) -> Option<usize> {
 }
 
 /// The text of one finding. It ends with a newline.
-pub(crate) fn text(finding: &Finding, lines: &mut Lines<'_>, colours: bool) -> String {
+pub(crate) fn text(finding: &Finding, lines: &mut Lines<'_>, paint: Paint) -> String {
     let level = if finding.code.blocks() { Level::ERROR } else { Level::WARNING };
     let code = finding.code.to_string();
-    let mut group = level.primary_title(&finding.message).id(&code).elements(places(finding, lines));
+    let mut group = level.primary_title(inert(&finding.message)).id(&code).elements(places(finding, lines));
     if let Some(hint) = &finding.hint {
-        group = group.element(Level::HELP.message(hint));
+        group = group.element(Level::HELP.message(inert(hint)));
     }
     group = group.element(Level::NOTE.message(format!("for more information, run: nomos explain {code}")));
-    let renderer = if colours { Renderer::styled() } else { Renderer::plain() };
-    renderer.decor_style(DecorStyle::Ascii).render(&[group]) + "\n"
+    let renderer = if paint.on { Renderer::styled() } else { Renderer::plain() };
+    paint.adopt(&renderer.decor_style(DecorStyle::Ascii).render(&[group])) + "\n"
 }
 
 fn places(finding: &Finding, lines: &mut Lines<'_>) -> Vec<Element<'static>> {
@@ -176,10 +178,16 @@ fn visible(path: &str) -> String {
     path.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
 }
 
+/// The text with a picture in the place of each escape character, so that those of the renderer are the only ones. It is one character
+/// too: columns stay as they are.
+fn inert(text: &str) -> String {
+    text.replace('\u{1b}', "\u{241b}")
+}
+
 /// `Deployment shop/web`
 fn named(resource: &Resource) -> String {
     let namespace = if resource.namespace.is_empty() { String::new() } else { format!("{}/", resource.namespace) };
-    format!("{} {namespace}{}", resource.kind, resource.name).trim_end().to_owned()
+    inert(format!("{} {namespace}{}", resource.kind, resource.name).trim_end())
 }
 
 #[cfg(test)]
@@ -187,6 +195,7 @@ mod tests {
     use agent::model::finding::Code;
 
     use super::*;
+    use crate::tests::terminal::{assert_harmless, printed};
 
     #[test]
     fn keys_and_values_are_underlined() {
@@ -222,8 +231,10 @@ mod tests {
                 let location = Location { path: file.path.clone(), line, column };
                 let place = Place { location: Some(location), resource: None };
                 let finding = Finding::new(Code::Path, "bad").at(place.clone()).at(place);
-                let shown = super::text(&finding, &mut lines, false);
+                let shown = super::text(&finding, &mut lines, Paint { on: false });
                 assert!(shown.starts_with("error[KNV2001]: bad\n") && !shown.contains('\u{1b}'), "{shown}");
+                let coloured = super::text(&finding, &mut lines, Paint { on: true });
+                assert_harmless(&printed(|console| console.note(&coloured)));
             }
         }
     }

@@ -270,7 +270,7 @@ pub(crate) fn sealed_note(objects: usize) -> Option<String> {
 
 /// The text of each finding with its lines, then the number of findings if there are several.
 fn with_lines(findings: &[Finding], lines: &mut Lines<'_>, paint: Paint) -> String {
-    let mut texts: Vec<String> = findings.iter().map(|finding| snippet::text(finding, lines, paint.on)).collect();
+    let mut texts: Vec<String> = findings.iter().map(|finding| snippet::text(finding, lines, paint)).collect();
     texts.dedup();
     if texts.len() > 1 {
         texts.push(paint.bold(&format!("{} error(s)", texts.len())) + "\n");

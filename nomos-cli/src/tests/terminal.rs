@@ -22,9 +22,13 @@ pub(crate) fn printed(print: impl FnOnce(&mut Console<'_>)) -> String {
 
 /// Fails if there is a control character but for our own colours.
 pub(crate) fn assert_harmless(text: &str) {
-    let colours = ["31", "32", "33", "1", "0"].map(|code| format!("\u{1b}[{code}m"));
-    let plain = colours.iter().fold(text.to_owned(), |text, colour| text.replace(colour, ""));
-    assert!(!plain.contains(is_control), "{text:?}");
+    assert!(!without_colours(text).contains(is_control), "{text:?}");
+}
+
+/// The text without the colours of our own, and of those that show findings with their lines.
+pub(crate) fn without_colours(text: &str) -> String {
+    let colours = ["31", "32", "33", "91", "92", "93", "94", "96", "1", "0"].map(|code| format!("\u{1b}[{code}m"));
+    colours.iter().fold(text.to_owned(), |text, colour| text.replace(colour, ""))
 }
 
 fn finding(code: Code) -> Finding {
