@@ -18,6 +18,7 @@ mod kinds;
 mod kustomize;
 mod output;
 mod pager;
+mod placed;
 mod progress;
 mod report;
 mod snippet;

@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,6 +21,7 @@ use serde::Serialize as _;
 use serde_json::{Value, json};
 
 use crate::differences::Difference;
+use crate::placed;
 
 /// Flags of `vet` and `hydrate` that say where and how to write.
 #[derive(clap::Args)]
@@ -123,8 +123,10 @@ impl<'a> OutputDirectory<'a> {
 
     /// Removes the files of an earlier run and writes all files.
     pub(crate) fn write(&self) -> anyhow::Result<()> {
+        // Nothing is written if one file cannot be.
+        self.files.keys().try_for_each(|path| placed::check(self.root, path))?;
         self.stale.iter().try_for_each(|path| remove(self.root, path))?;
-        self.files.iter().try_for_each(|(path, text)| write_file(&self.root.join(path), text))
+        self.files.iter().try_for_each(|(path, text)| placed::write(self.root, path, text))
     }
 
     /// The differences between the files on disk and those that [`OutputDirectory::write`] would leave.
@@ -132,7 +134,7 @@ impl<'a> OutputDirectory<'a> {
         let paths: BTreeSet<&PathBuf> = self.files.keys().chain(&self.stale).collect();
         let mut differences = Vec::new();
         for path in paths {
-            differences.extend(difference(&self.root.join(path), self.files.get(path))?);
+            differences.extend(difference(self.root, path, self.files.get(path))?);
         }
         Ok(differences)
     }
@@ -140,28 +142,38 @@ impl<'a> OutputDirectory<'a> {
 
 /// The difference between the file on disk and the one that [`write_flat`] would write.
 pub(crate) fn check_flat(args: &OutputArgs, clusters: &[ClusterObjects]) -> anyhow::Result<Vec<Difference>> {
-    Ok(difference(&args.output, Some(&flat(clusters, args.format)))?.into_iter().collect())
+    let (root, path) = split(&args.output);
+    Ok(difference(root, path, Some(&flat(clusters, args.format)))?.into_iter().collect())
 }
 
-fn difference(path: &Path, wanted: Option<&String>) -> anyhow::Result<Option<Difference>> {
-    let on_disk = match fs::read(path) {
-        Ok(bytes) => Some(bytes),
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => None,
-        Err(error) => return Err(error).with_context(|| format!("failed to read {}", path.display())),
-    };
+/// The directory of a path, and its last name.
+fn split(path: &Path) -> (&Path, &Path) {
+    (path.parent().unwrap_or(Path::new("")), path.file_name().map_or(path, Path::new))
+}
+
+fn difference(root: &Path, path: &Path, wanted: Option<&String>) -> anyhow::Result<Option<Difference>> {
+    let on_disk = placed::read(root, path)?;
     if on_disk.as_deref() == wanted.map(String::as_bytes) {
         return Ok(None);
     }
+    let (path, wanted) = (root.join(path).display().to_string(), wanted.cloned());
     let on_disk = on_disk.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    Ok(Some(Difference { path: path.display().to_string(), on_disk, wanted: wanted.cloned(), confidential: false }))
+    Ok(Some(Difference { path, on_disk, wanted, confidential: false }))
 }
 
 /// Writes all objects to one file.
 pub(crate) fn write_flat(args: &OutputArgs, clusters: &[ClusterObjects]) -> anyhow::Result<()> {
-    if args.output.is_dir() {
-        bail!("{} is a directory; with --flat, --output must be a file", args.output.display());
+    let output = &args.output;
+    if output.is_dir() {
+        bail!("{} is a directory; with --flat, --output must be a file", output.display());
     }
-    write_file(&args.output, &flat(clusters, args.format))
+    let text = flat(clusters, args.format);
+    // No repository has such a file, and a user may want /dev/stdout.
+    if output.starts_with("/dev") {
+        return fs::write(output, text).with_context(|| format!("failed to write {}", output.display()));
+    }
+    let (root, path) = split(output);
+    placed::write(root, path, &text)
 }
 
 /// The output of an earlier run inside the source directory. It is not part of the source. Holds the path of the output from
@@ -301,13 +313,6 @@ fn remove(root: &Path, path: &Path) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).with_context(|| format!("failed to create {}", parent.display()))?;
-    }
-    fs::write(path, text).with_context(|| format!("failed to write {}", path.display()))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use agent::io::files;
 use anyhow::{Context as _, bail};
 use clap::ArgAction;
 
-use crate::{Console, FINE, boolean};
+use crate::{Console, FINE, boolean, placed};
 
 /// Create a hierarchical repository
 #[derive(clap::Args)]
@@ -62,16 +62,16 @@ pub(crate) fn run(args: &InitArgs, console: &mut Console<'_>) -> anyhow::Result<
     if !args.force {
         check_empty(&args.path)?;
     }
-    write(&args.path.join("README.md"), README)?;
-    write(&args.path.join("system/README.md"), SYSTEM)?;
+    write(&args.path, "README.md", README)?;
+    write(&args.path, "system/README.md", SYSTEM)?;
     if !has_repo(&args.path)? {
-        write(&args.path.join("system/repo.yaml"), REPO)?;
+        write(&args.path, "system/repo.yaml", REPO)?;
     }
     for name in EMPTY {
+        placed::check(&args.path, Path::new(name))?;
         let directory = args.path.join(name);
-        make(&directory)?;
-        if entries(&directory)?.is_empty() {
-            write(&directory.join(".gitkeep"), "")?;
+        if !directory.exists() || entries(&directory)?.is_empty() {
+            write(&args.path, &format!("{name}/.gitkeep"), "")?;
         }
     }
     console.print("Done!\n");
@@ -118,14 +118,9 @@ fn entries(directory: &Path) -> anyhow::Result<Vec<OsString>> {
     Ok(names)
 }
 
-fn make(directory: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(directory).with_context(|| format!("failed to create {}", directory.display()))
-}
-
-fn write(path: &Path, content: &str) -> anyhow::Result<()> {
-    if path.exists() {
-        return Ok(());
-    }
-    make(path.parent().unwrap_or(path))?;
-    fs::write(path, content).with_context(|| format!("failed to write {}", path.display()))
+/// Writes a file of the repository, unless there is one, be it a link.
+fn write(root: &Path, path: &str, content: &str) -> anyhow::Result<()> {
+    let path = Path::new(path);
+    placed::check(root, path.parent().unwrap_or(path))?;
+    if root.join(path).symlink_metadata().is_ok() { Ok(()) } else { placed::write(root, path, content) }
 }

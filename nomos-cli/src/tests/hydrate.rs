@@ -158,6 +158,36 @@ fn hydrate_stays_in_its_directory() {
 }
 
 #[test]
+fn hydrate_follows_no_link_in_its_directory() {
+    let source =
+        TestDirectory::with(&[("in/a.yaml", &config_map("a", "")), ("secret", "hunter2"), ("elsewhere/b", "")]);
+    fs::create_dir_all(source.path().join("out/default")).expect("writable");
+    let file = source.path().join("out/default/configmap_a.yaml");
+    let words = "--path DIR/in --source-format=unstructured --output DIR/out";
+    let commands =
+        [format!("hydrate {words} --check"), format!("hydrate {words}"), format!("vet {words} --keep-output")];
+    let refuse = |place: &str, words: &str| {
+        let expected = format!(
+            "error: DIR/out/{place} is a symbolic link, which nomos does not follow; remove it, or choose another directory\n"
+        );
+        assert_eq!(nomos(&source, words), ran(2, "", &expected));
+    };
+    for target in ["../../secret", "../../none"] {
+        symlink(target, &file).expect("a file system with links");
+        commands.iter().for_each(|words| refuse("default/configmap_a.yaml", words));
+        let flat = words.replace("DIR/out", "DIR/out/default/configmap_a.yaml");
+        refuse("default/configmap_a.yaml", &format!("hydrate --flat {flat}"));
+        refuse("default/configmap_a.yaml", &format!("hydrate --flat --check {flat}"));
+        fs::remove_file(&file).expect("there");
+    }
+    fs::remove_dir(source.path().join("out/default")).expect("empty");
+    symlink("../elsewhere", source.path().join("out/default")).expect("a file system with links");
+    commands.iter().for_each(|words| refuse("default", words));
+    assert_eq!(source.files("."), ["elsewhere/b", "in/a.yaml", "out/default/b", "secret"]);
+    assert_eq!(source.read("secret"), "hunter2");
+}
+
+#[test]
 fn an_api_version_that_ends_in_a_slash_passes_vet_but_is_not_written() {
     let source = TestDirectory::with(&[("in/a.yaml", "apiVersion: a/\nkind: X\nmetadata: {name: a}\n")]);
     let words = "--path DIR/in --source-format=unstructured --no-api-server-check --output DIR/out";

@@ -1,6 +1,7 @@
 //! `nomos init`.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use super::{FINE, SHOP, TestDirectory, nomos, ran};
 
@@ -32,6 +33,20 @@ fn init_creates_a_valid_source_and_keeps_existing_files() {
     ];
     assert_eq!(new.files(""), files);
     assert_eq!(nomos(&new, "vet --path DIR"), ran(0, "", FINE));
+}
+
+#[test]
+fn init_follows_no_link() {
+    let new = TestDirectory::with(&[("elsewhere/a", "")]);
+    fs::create_dir(new.path().join("repo")).expect("writable");
+    symlink("../none", new.path().join("repo/README.md")).expect("a file system with links");
+    symlink("../elsewhere", new.path().join("repo/system")).expect("a file system with links");
+    let refused = nomos(&new, "init --path DIR/repo --force");
+    assert!(refused.status == 2 && refused.err.contains("DIR/repo/system is a symbolic link"), "{}", refused.err);
+    fs::remove_file(new.path().join("repo/system")).expect("there");
+    assert_eq!(nomos(&new, "init --path DIR/repo --force"), ran(0, "Done!\n", ""));
+    assert!(!new.path().join("none").exists());
+    assert_eq!(new.files("elsewhere"), ["a"]);
 }
 
 #[test]
