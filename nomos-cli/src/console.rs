@@ -45,6 +45,8 @@ pub struct Console<'a> {
     pub pager: Option<Pager>,
     /// The environment of the process.
     pub environment: Environment,
+    /// The first error of standard output.
+    failed: Option<io::Error>,
 }
 
 impl<'a> Console<'a> {
@@ -61,6 +63,7 @@ impl<'a> Console<'a> {
             snippets: false,
             pager: None,
             environment,
+            failed: None,
         }
     }
 
@@ -78,14 +81,24 @@ impl<'a> Console<'a> {
     }
 
     /// Writes text to standard output, with control characters made visible: names and messages come from repositories and
-    /// clusters. Ignores errors: in `nomos status | head`, `head` may end first.
+    /// clusters. An error shows in [`Self::ended`].
     pub fn print(&mut self, text: &str) {
         self.print_data(&for_terminal(text));
     }
 
-    /// Writes data for other programs to standard output without changes. Ignores errors.
+    /// Writes data for other programs to standard output without changes. An error shows in [`Self::ended`].
     pub fn print_data(&mut self, text: &str) {
-        let _ = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+        let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
+        // In `nomos status | head`, `head` may end first.
+        let failed = written.err().filter(|error| error.kind() != io::ErrorKind::BrokenPipe);
+        self.failed = self.failed.take().or(failed);
+    }
+
+    /// The exit status of a command that ended with `status`: another one, with an error, if its output did not arrive.
+    pub(crate) fn ended(&mut self, status: u8) -> u8 {
+        let Some(error) = self.failed.take() else { return status };
+        self.error(&format!("failed to write to standard output: {error}"));
+        crate::FAILED
     }
 
     /// Removes everything from the terminal.
@@ -145,11 +158,19 @@ impl Paint {
         self.wrap("1", text)
     }
 
+    /// Text that a renderer has coloured itself. It must hold no escape sequences but those of the renderer.
+    pub(crate) fn adopt(self, rendered: &str) -> String {
+        if self.on { rendered.replace(SEQUENCE, MARK.as_str()) } else { rendered.to_owned() }
+    }
+
     fn wrap(self, code: &str, text: &str) -> String {
         let mark = MARK.as_str();
         if self.on { format!("{mark}{code}m{text}{mark}0m") } else { text.to_owned() }
     }
 }
+
+/// The beginning of a colour on a terminal.
+const SEQUENCE: &str = "\x1b[";
 
 /// The beginning of a colour in a text that was not printed yet. It is random, so that no name or message can hold one.
 static MARK: LazyLock<String> = LazyLock::new(|| format!("{SEQUENCE}{:016x};", RandomState::new().hash_one("mark")));
@@ -158,20 +179,12 @@ static MARK: LazyLock<String> = LazyLock::new(|| format!("{SEQUENCE}{:016x};", R
 fn for_terminal(text: &str) -> String {
     let mut parts = text.split(MARK.as_str());
     let mut out = visible(parts.next().unwrap_or_default()).into_owned();
-    /// Text that a renderer has coloured itself. It must hold no escape sequences but those of the renderer.
-    pub(crate) fn adopt(self, rendered: &str) -> String {
-        if self.on { rendered.replace(SEQUENCE, MARK.as_str()) } else { rendered.to_owned() }
-    }
-
     for part in parts {
         let (code, text) = part.split_once('m').unwrap_or(("0", part));
         out.push_str(&format!("{SEQUENCE}{code}m{}", visible(text)));
     }
     out
 }
-/// The beginning of a colour on a terminal.
-const SEQUENCE: &str = "\x1b[";
-
 
 impl Environment {
     /// The environment of this process.
@@ -223,6 +236,34 @@ pub fn main() -> std::process::ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An output on which each write fails.
+    struct Refusing(io::ErrorKind);
+
+    impl Write for Refusing {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn output_that_does_not_arrive_is_an_error_unless_its_reader_has_gone() {
+        let full = "error: failed to write to standard output: no storage space\n";
+        for (kind, expected) in
+            [(io::ErrorKind::StorageFull, (crate::FAILED, full)), (io::ErrorKind::BrokenPipe, (crate::FINE, ""))]
+        {
+            for words in ["nomos --help", "nomos completion bash", "nomos explain", "nomos --version"] {
+                let (mut out, mut err) = (Refusing(kind), Vec::new());
+                let mut console = Console::new(&mut out, &mut err, Environment::default());
+                let status = crate::run(words.split(' ').map(OsString::from), &mut console);
+                assert_eq!((status, &*String::from_utf8_lossy(&err)), expected, "{words}");
+            }
+        }
+    }
 
     #[test]
     fn only_colours_of_our_own_reach_the_terminal() {

@@ -100,11 +100,15 @@ fn command_first(args: &[OsString], command: &clap::Command) -> Option<Vec<OsStr
 /// Runs one command line, whose first argument is the program's name, and returns its exit status.
 pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
-    let mut command = command(&args);
-    let parsed = command.try_get_matches_from_mut(&args);
-    let parsed = match parsed {
+    let status = run_command(&args, console);
+    console.ended(status)
+}
+
+fn run_command(args: &[OsString], console: &mut Console<'_>) -> u8 {
+    let mut command = command(args);
+    let parsed = match command.try_get_matches_from_mut(args) {
         Err(error) if error.kind() == ErrorKind::UnknownArgument => {
-            let reordered = command_first(&args, &command);
+            let reordered = command_first(args, &command);
             reordered.and_then(|args| command.try_get_matches_from_mut(args).ok()).ok_or(error)
         }
         parsed => parsed,
@@ -112,7 +116,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) 
     let parsed = parsed.and_then(|found| Cli::from_arg_matches(&found));
     let cli = match parsed.map_err(|error| error.format(&mut command)) {
         Ok(cli) => cli,
-        Err(error) => return usage(error, &args, console),
+        Err(error) => return usage(error, args, console),
     };
     if cli.version {
         console.print(&format!("{}\n", env!("CARGO_PKG_VERSION")));
@@ -122,7 +126,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) 
     let result = match &cli.command {
         Some(Subcommand::Approve(command)) => approve::run(command, kubeconfig, console),
         Some(Subcommand::Bugreport(command)) => bugreport::run(command, kubeconfig, console),
-        Some(Subcommand::Completion(command)) => Ok(completion::run(command, program(&args), console)),
+        Some(Subcommand::Completion(command)) => Ok(completion::run(command, program(args), console)),
         Some(Subcommand::Diff(command)) => diff::run(command, kubeconfig, console),
         Some(Subcommand::Explain(command)) => explain::run(command, console),
         Some(Subcommand::Export(command)) => export::run(command, kubeconfig, console),
@@ -130,7 +134,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>, console: &mut Console<'_>) 
         Some(Subcommand::Hydrate(command)) => hydrate::run(command, kubeconfig, console),
         Some(Subcommand::Init(command)) => init::run(command, console),
         Some(Subcommand::Install(command)) => install::run(command, kubeconfig, console),
-        Some(Subcommand::Man(command)) => man::run(command, program(&args)),
+        Some(Subcommand::Man(command)) => man::run(command, program(args)),
         Some(Subcommand::Migrate(command)) => migrate::run(command, kubeconfig, console),
         Some(Subcommand::Status(command)) => status::run(command, kubeconfig, console),
         Some(Subcommand::Sync(command)) => sync::run(command, kubeconfig, console),
