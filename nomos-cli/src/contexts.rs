@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use agent::io::kubernetes::client::ApiError;
 use agent::io::kubernetes::kubeconfig;
+use agent::io::kubernetes::limited::{AnswerLimits, OversizedAnswer};
 use agent::io::proxy::ProxyVariables;
 use agent::model::error_chain::{error_chain, root_cause};
 use agent::model::url::shown;
@@ -30,6 +31,12 @@ const IN_CLUSTER: &str = "in-cluster";
 
 /// Time that a connection may take in [`with`].
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Time that the answer to a request may take in [`with`].
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Size in bytes that one answer may have. The largest ones are lists of all objects of a kind.
+const LARGEST_ANSWER: usize = 256 << 20;
 
 /// Time after which answers are shown that have come, although others are missing.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -161,7 +168,7 @@ fn read(file: &Path) -> anyhow::Result<Kubeconfig> {
     kubeconfig::read(file).map_err(|cause| anyhow!("failed to read the kubeconfig {}: {cause}", file.display()))
 }
 
-/// Does work on one cluster that has no time limit as a whole.
+/// Does work on one cluster that has no time limit as a whole: each request has one.
 ///
 /// # Errors
 ///
@@ -172,7 +179,8 @@ pub(crate) fn with<T>(
 ) -> anyhow::Result<T> {
     let runtime = runtime()?;
     let result = runtime.block_on(async {
-        let client = cluster.client(CONNECT_TIMEOUT).await.with_context(|| cluster.failed_to_ask())?;
+        let client = cluster.client(CONNECT_TIMEOUT, ANSWER_TIMEOUT).await;
+        let client = client.with_context(|| cluster.failed_to_ask())?;
         work(client).await
     });
     runtime.shutdown_background();
@@ -255,10 +263,10 @@ impl ClusterContext {
         })
     }
 
-    /// A client that does not retry. It waits at most `timeout` for a connection.
-    async fn client(&self, timeout: Duration) -> anyhow::Result<Client> {
+    /// A client that does not retry. It waits at most `connecting` for a connection, and `answering` for an answer.
+    async fn client(&self, connecting: Duration, answering: Duration) -> anyhow::Result<Client> {
         let mut config = self.config()?;
-        config.connect_timeout = Some(timeout);
+        config.connect_timeout = Some(connecting);
         config.default_retry = false;
         // This runs the login program of the kubeconfig, if there is one; on a thread of its own it blocks no other cluster.
         // The certificates of the system are read for each client. A few at a time, so that the first is ready early; a login
@@ -268,14 +276,15 @@ impl ClusterContext {
             None => Some(MAKING.acquire().await?),
             Some(_) => None,
         };
-        let client = tokio::task::spawn_blocking(move || Client::try_from(config)).await?;
+        let limits = AnswerLimits { time: answering, bytes: LARGEST_ANSWER };
+        let client = tokio::task::spawn_blocking(move || limits.client(config)).await?;
+        let program = program.unwrap_or_default();
         client.map_err(|error| match error {
             // Its arguments and its output may hold a credential; what it says to the user is on standard error.
             kube::Error::Auth(AuthError::AuthExecRun { out, .. }) => {
                 anyhow!("the login program ended with {}: {}", out.status, String::from_utf8_lossy(&out.stderr).trim())
             }
             kube::Error::Auth(AuthError::AuthExecStart(error)) => {
-                let program = program.unwrap_or_default();
                 anyhow!("{NO_LOGIN} {program:?} of the kubeconfig does not start: {error}")
             }
             error => error.into(),
@@ -348,7 +357,7 @@ where
         let asked = clusters.iter().enumerate().map(|(index, cluster)| async move {
             let answer = async {
                 let unusable = |error: anyhow::Error| ClusterError::Unusable(error_chain(error.as_ref()));
-                let client = cluster.client(timeout).await.map_err(unusable)?;
+                let client = cluster.client(timeout, timeout).await.map_err(unusable)?;
                 question(client).await
             };
             let answer = in_turn(turns, answer);
@@ -407,15 +416,18 @@ pub(crate) async fn objects(
 }
 
 /// The answer to a request, which is repeated while the cluster is busy: an API server says so while it sets up a kind, or its CRD is
-/// being deleted. The time limit is the caller's.
+/// being deleted. One that is busy for as long as an answer may take has refused it.
 pub(crate) async fn settled<T, F: Future<Output = kube::Result<T>>>(request: impl Fn() -> F) -> kube::Result<T> {
     loop {
         match request().await {
-            Err(kube::Error::Api(status)) if status.code == 429 => tokio::time::sleep(BUSY).await,
+            Err(kube::Error::Api(status)) if status.code == 429 && tokio::time::Instant::now() < until => {
+                tokio::time::sleep(BUSY).await;
+            }
             answer => return answer,
         }
     }
 }
+    let until = tokio::time::Instant::now() + ANSWER_TIMEOUT;
 
 impl ClusterError {
     /// The error of a cluster that has not answered in time.
@@ -470,7 +482,7 @@ impl From<ApiError> for ClusterError {
 /// The cause of an error without an answer. A login program that does not run, for example, is another one.
 fn unreached(error: &kube::Error) -> Option<String> {
     let is_unreached = match error {
-        kube::Error::Service(inner) => !inner.is::<kube::client::AuthError>(),
+        kube::Error::Service(inner) => !inner.is::<kube::client::AuthError>() && !inner.is::<OversizedAnswer>(),
         kube::Error::HyperError(_) | kube::Error::ReadEvents(_) => true,
         _ => false,
     };
@@ -505,6 +517,8 @@ mod tests {
              contexts: [{{name: {name}, context: {{cluster: {name}, user: {name}}}}}]\nusers: [{{name: {name}, user: {{}}}}]\n"
         )
     }
+
+    use kube::core::Status;
 
     #[test]
     fn files_of_kubeconfig_that_are_not_there_are_named() {
@@ -589,3 +603,13 @@ mod tests {
         assert_eq!(error, "the kubeconfig has no context x; it has a, b");
     }
 }
+    #[test]
+    fn a_cluster_that_stays_busy_has_refused() {
+        let paused = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        let busy = || async { Err::<(), _>(kube::Error::Api(Status::failure("busy", "").with_code(429).boxed())) };
+        let answer = paused
+            .expect("a runtime")
+            .block_on(async { tokio::time::timeout(ANSWER_TIMEOUT * 2, settled(busy)).await.expect("an end") });
+        assert!(matches!(answer, Err(kube::Error::Api(status)) if status.code == 429));
+    }
+

@@ -9,11 +9,18 @@ use agent::sync::inventory::REWRITTEN;
 
 use super::status::query::{self, QueryScope};
 use super::status::report::{SyncReport, SyncReportState, resource_name};
+use crate::contexts::ClusterError;
 use crate::syncs::{shown, sync_id};
 use crate::{Console, FINE, FOUND, completions, contexts, duration};
 
 /// Time between two looks at the syncs.
 const PERIOD: Duration = Duration::from_millis(500);
+
+/// Time that each look has, however little of the time limit is left.
+const SHORTEST: Duration = Duration::from_secs(2);
+
+/// Time for the look that only explains.
+const EXPLAINING: Duration = Duration::from_secs(5);
 
 /// Wait until syncs are synced
 ///
@@ -54,7 +61,11 @@ pub(crate) fn run(args: &WaitArgs, kubeconfig: Option<&Path>, console: &mut Cons
             }
         };
         loop {
-            let found = query::syncs(&client, QueryScope { namespace: None, resources: false }).await;
+            let look = query::syncs(&client, QueryScope { namespace: None, resources: false });
+            // A look that the time limit cuts off has shown nothing, not even a cause. The first one has time for an answer.
+            let left = args.timeout.saturating_sub(begun.elapsed()).max(SHORTEST);
+            let late = |_| cluster.failed(ClusterError::late(args.timeout));
+            let found = tokio::time::timeout(left, look).await.map_err(late)?;
             let (row, syncs) = match found {
                 // It may answer at the next look.
                 Err(error) if begun.elapsed() < args.timeout && is_passing(&error) => {
@@ -80,8 +91,9 @@ pub(crate) fn run(args: &WaitArgs, kubeconfig: Option<&Path>, console: &mut Cons
                 let after = format_duration(args.timeout);
                 console.error(&format!("not synced after {after}: {}", missing.join("; ")));
                 // It only explains: without it the status is the same.
-                let found = query::syncs(&client, QueryScope { namespace: None, resources: true }).await;
-                let syncs = found.map(|(_, syncs)| syncs).unwrap_or_default();
+                let look = query::syncs(&client, QueryScope { namespace: None, resources: true });
+                let found = tokio::time::timeout(EXPLAINING, look).await;
+                let syncs = found.ok().and_then(Result::ok).map(|(_, syncs)| syncs).unwrap_or_default();
                 for (sync, why) in syncs.iter().filter(|sync| is_meant(args, sync)).filter_map(unready) {
                     console.note(&format!("{sync}: {why}\n"));
                 }

@@ -53,6 +53,16 @@ fn vet_names_the_cluster_that_does_not_answer() {
 }
 
 #[test]
+fn a_wait_ends_although_the_cluster_never_answers() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = silent.local_addr().expect("bound").port();
+    let directory = TestDirectory::with(&[("silent", &away(port))]);
+    let late = nomos(&directory, "wait --timeout 100ms --kubeconfig DIR/silent");
+    let head = format!("error: the cluster away does not answer at http://127.0.0.1:{port}: no answer within 0.1s\n");
+    assert_eq!((late.status, late.err.starts_with(&head)), (2, true), "{}", late.err);
+}
+
+#[test]
 fn an_unreachable_cluster_is_shown_as_such() {
     let directory = TestDirectory::with(&[("kubeconfig", &away(1))]);
     let status = nomos(&directory, "status --kubeconfig DIR/kubeconfig");

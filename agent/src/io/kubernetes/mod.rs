@@ -3,6 +3,7 @@
 pub mod path;
 pub mod connections;
 pub mod kubeconfig;
+pub mod limited;
 pub mod client;
 pub mod patience;
 pub mod fence;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use kube::core::Status;
 
+use crate::io::kubernetes::limited::OversizedAnswer;
 use crate::model::duration::format_duration;
 use crate::model::error_chain::error_chain;
 use crate::model::finding::{Code, Finding};
@@ -48,6 +49,9 @@ impl From<kube::Error> for ApiError {
     fn from(error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => Self::Refused(status),
+            kube::Error::Service(cause) if cause.is::<OversizedAnswer>() => {
+                Self::Refused(Status::failure(&cause.to_string(), "").boxed())
+            }
             kube::Error::BuildRequest(_) | kube::Error::HttpError(_) => Self::Unsendable(error_chain(&error)),
             // The outermost words of a connection error say the least.
             error => Self::Unreachable(error_chain(&error)),
