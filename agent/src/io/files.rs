@@ -273,8 +273,13 @@ fn read_manifest(path: String, place: &Path) -> Result<SourceFile, Finding> {
     }
 }
 
-/// The content of a file, or its size in bytes when it is too large.
+/// The content of a file, or its size in bytes when it is too large. A FIFO or a device, which could be waited for without end, is
+/// not opened.
 fn read_bounded(path: &Path) -> io::Result<Result<Arc<[u8]>, u64>> {
+    let kind = fs::metadata(path)?.file_type();
+    if !kind.is_file() && !kind.is_dir() {
+        return Err(io::Error::other("it is no regular file"));
+    }
     let file = File::open(path)?;
     let bytes = file.metadata()?.len();
     if bytes > FILE_BYTES {
@@ -498,5 +503,12 @@ mod tests {
         assert_eq!(read_api_resources(root.path()).unwrap(), None);
         fs::write(root.path().join("api-resources.txt"), "NAME").unwrap();
         assert_eq!(&*read_api_resources(root.path()).unwrap().unwrap().content, b"NAME");
+    }
+
+    #[test]
+    fn a_device_is_not_opened() {
+        let root = directory(&[]);
+        symlink("/dev/null", root.path().join("api-resources.txt")).unwrap();
+        assert_eq!(read_api_resources(root.path()).unwrap_err().to_string(), "it is no regular file");
     }
 }
