@@ -15,11 +15,11 @@ pub(crate) type ClusterKinds = BTreeMap<GroupKind, Scope>;
 /// `true` if this build can connect to clusters.
 pub(crate) const CAN_ASK: bool = cfg!(feature = "cluster");
 
-/// The kinds that the cluster of the current context serves; `None` if no cluster is configured.
+/// The kinds that the cluster of the current context serves.
 ///
 /// # Errors
 ///
-/// If a kubeconfig cannot be read, or the cluster does not answer within `timeout`.
+/// If no cluster is configured, a kubeconfig cannot be read, or the cluster does not answer within `timeout`.
 #[cfg(feature = "cluster")]
 pub(crate) fn live(
     kubeconfig: Option<&Path>,
@@ -30,12 +30,11 @@ pub(crate) fn live(
 
     use crate::contexts;
 
-    let mut clusters = contexts::clusters(kubeconfig, environment, None)?.unwrap_or_default();
-    clusters.retain(|cluster| cluster.current);
-    let answers = contexts::ask(&clusters, timeout, async |client| {
+    let cluster = contexts::cluster(kubeconfig, environment, None)?;
+    let answers = contexts::ask(std::slice::from_ref(&cluster), timeout, async |client| {
         Ok(agent::io::kubernetes::client::Cluster::connect(client).await?.kinds())
     })?;
-    let (Some(cluster), Some(answer)) = (clusters.first(), answers.into_iter().next()) else { return Ok(None) };
+    let Some(answer) = answers.into_iter().next() else { return Ok(None) };
     let answer = answer.with_context(|| format!("failed to get the kinds of the cluster {}", cluster.context));
     let scope = |namespaced| if namespaced { Scope::Namespaced } else { Scope::Cluster };
     Ok(Some(answer?.into_iter().map(|(kind, served)| (kind, scope(served.namespaced))).collect()))

@@ -184,12 +184,27 @@ fn more_objects_than_the_threshold_are_refused() {
 }
 
 #[test]
-fn unknown_kinds_are_findings_unless_the_check_is_off() {
+fn unknown_kinds_need_a_cluster_unless_the_check_is_off() {
     let source = TestDirectory::with(&[("a.yaml", "apiVersion: com.me/v1\nkind: Engineer\nmetadata: {name: x}\n")]);
     let words = "vet --path DIR --source-format=unstructured";
     assert_eq!(nomos(&source, &format!("{words} --no-api-server-check")), ran(0, "", FINE));
     if crate::kinds::CAN_ASK {
-        let vet = nomos(&source, words);
-        assert_eq!((vet.status, vet.err.starts_with("KNV1021: ")), (1, true), "{}", vet.err);
+        let why = "error: the source does not define Engineer.com.me, so a cluster must be asked (not with --no-api-server-check): ";
+        source.write("kube/none", "apiVersion: v1\nkind: Config\n");
+        source.write(
+            "kube/gone",
+            "apiVersion: v1\nkind: Config\ncurrent-context: x\ncontexts: [{name: a, context: {cluster: a}}]\n",
+        );
+        for (flag, cause) in [
+            ("", "no cluster is configured; "),
+            ("--kubeconfig DIR/kube/none", "the kubeconfig DIR/kube/none has no context"),
+            ("--kubeconfig DIR/kube/gone", "the kubeconfig has no context \"x\", which is its current one"),
+        ] {
+            let vet = nomos(&source, &format!("{words} {flag}"));
+            assert_eq!((vet.status, vet.err.starts_with(&format!("{why}{cause}"))), (2, true), "{}", vet.err);
+        }
+        // A kind that the source itself makes known needs no cluster.
+        source.write("api-resources.txt", "NAME       SHORTNAMES  APIVERSION  NAMESPACED  KIND\nengineers              com.me/v1   true        Engineer\n");
+        assert_eq!(nomos(&source, words), ran(0, "", FINE));
     }
 }
