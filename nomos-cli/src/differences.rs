@@ -1,5 +1,7 @@
 //! Unified diffs between files on disk and the files that `nomos hydrate` would write. They show no value of a Secret.
 
+use std::collections::BTreeSet;
+
 use agent::compile::parse::{self, PLACEHOLDER, SourceFile};
 use agent::model::object::Object;
 use agent::model::yaml;
@@ -29,7 +31,8 @@ impl Difference {
         let head = format!("--- {}\n+++ {}", name(&self.on_disk), name(&self.wanted));
         let mut out = format!("{}\n", paint.bold(&head));
         let [before, after] = [&self.on_disk, &self.wanted].map(|side| side.as_deref().unwrap_or_default());
-        let (shown_before, shown_after) = (shown(before, self.confidential), shown(after, self.confidential));
+        let shown_before = shown(before, &Masking::of(before, after, self.confidential));
+        let shown_after = shown(after, &Masking::of(after, before, self.confidential));
         let [before, after] = [before, after].map(|text| text.split_inclusive('\n').collect::<Vec<_>>());
         let diff = TextDiff::from_slices(&before, &after);
         for hunk in diff.unified_diff().iter_hunks() {
@@ -53,39 +56,77 @@ impl Difference {
 /// Replaces a value of a Secret.
 const MASK: &str = "***";
 
-/// Each line of a text, with the values of Secrets masked, or of all objects.
-fn shown(text: &str, all: bool) -> Vec<String> {
+/// The kind whose values are masked.
+const SECRET: &str = "Secret";
+
+/// The objects of one text whose values are masked.
+struct Masking {
+    /// `true` for all of them.
+    all: bool,
+    /// `true` if either text may hold a Secret, so that a document in another form than `hydrate` writes may be what is left of one.
+    doubtful: bool,
+    /// Kind, namespace and name of each object of the other text, if that has a Secret which this text lacks: then an object that the
+    /// other text lacks may be that Secret, damaged.
+    others: Option<BTreeSet<[String; 3]>>,
+}
+
+impl Masking {
+    fn of(text: &str, other: &str, all: bool) -> Self {
+        let (own, others) = (ids(text), ids(other));
+        let lost = others.iter().any(|id| id[0] == SECRET && !own.contains(id));
+        let doubtful = text.contains(SECRET) || other.contains(SECRET);
+        Self { all, doubtful, others: lost.then_some(others) }
+    }
+
+    fn hides(&self, object: &Object) -> bool {
+        self.all || is_secret(object) || self.others.as_ref().is_some_and(|others| !others.contains(&id(object)))
+    }
+}
+
+/// Each object of a text.
+fn ids(text: &str) -> BTreeSet<[String; 3]> {
+    let parsed = parse::parse(&SourceFile { path: "file.yaml".to_owned(), content: text.as_bytes().into() });
+    parsed.manifests.iter().map(|manifest| id(&manifest.whole())).collect()
+}
+
+/// Kind, namespace and name.
+fn id(object: &Object) -> [String; 3] {
+    [object.kind(), object.namespace(), object.name()].map(str::to_owned)
+}
+
+/// Each line of a text, with the values of some objects masked.
+fn shown(text: &str, masking: &Masking) -> Vec<String> {
     let mut lines = Vec::new();
     let mut document = String::new();
     for line in text.split_inclusive('\n') {
         if line.starts_with("---") {
-            lines.extend(shown_document(&document, all));
+            lines.extend(shown_document(&document, masking));
             document.clear();
         }
         document.push_str(line);
     }
-    lines.extend(shown_document(&document, all));
+    lines.extend(shown_document(&document, masking));
     lines
 }
 
-/// The lines of one YAML document, with the values of Secrets masked, or of all objects.
+/// The lines of one YAML document, with the values of some objects masked.
 ///
-/// If a document with a Secret has the form that `hydrate` writes, its keys, kind, namespace and name are shown: the document
+/// If a document with such an object has the form that `hydrate` writes, its keys, kind, namespace and name are shown: the document
 /// with masked values has the same number of lines. Of any other document that can hold a Secret, each line is masked.
-fn shown_document(text: &str, all: bool) -> Vec<String> {
+fn shown_document(text: &str, masking: &Masking) -> Vec<String> {
     let lines = |text: &str| text.split_inclusive('\n').map(str::to_owned).collect::<Vec<_>>();
     let is_head = |line: &&str| line.trim_end() == "---" || line.starts_with("# cluster: ");
     let head: usize = text.split_inclusive('\n').take_while(is_head).map(str::len).sum();
     let (head, body) = text.split_at(head);
     let parsed = parse::parse(&SourceFile { path: "document.yaml".to_owned(), content: text.as_bytes().into() });
     let objects: Vec<Object> = parsed.manifests.iter().map(|manifest| manifest.whole()).collect();
-    let secret = all || objects.iter().any(is_secret);
+    let secret = masking.all || objects.iter().any(|object| masking.hides(object));
     let written =
         [ObjectFormat::Yaml, ObjectFormat::Json].into_iter().find(|format| written(&objects, *format) == body);
     let masked = match written {
         Some(_) if !secret => return lines(text),
-        Some(format) => lines(&written_masked(&objects, format, all)),
-        None if secret || body.contains("Secret") => Vec::new(),
+        Some(format) => lines(&written_masked(&objects, format, masking)),
+        None if secret || masking.doubtful => Vec::new(),
         None => return lines(text),
     };
     let mut body = lines(body);
@@ -98,7 +139,7 @@ fn shown_document(text: &str, all: bool) -> Vec<String> {
 }
 
 fn is_secret(object: &Object) -> bool {
-    object.kind() == "Secret"
+    object.kind() == SECRET
 }
 
 /// The text that `hydrate` writes for the objects, without the first `---`.
@@ -107,8 +148,8 @@ fn written(objects: &[Object], format: ObjectFormat) -> String {
     text.strip_prefix("---\n").map_or(text.clone(), str::to_owned)
 }
 
-fn written_masked(objects: &[Object], format: ObjectFormat, all: bool) -> String {
-    let masked = |object: &Object| if all || is_secret(object) { masked(object) } else { object.clone() };
+fn written_masked(objects: &[Object], format: ObjectFormat, masking: &Masking) -> String {
+    let masked = |object: &Object| if masking.hides(object) { masked(object) } else { object.clone() };
     written(&objects.iter().map(masked).collect::<Vec<_>>(), format)
 }
 
@@ -172,6 +213,29 @@ mod tests {
             shown.contains("name: a") && shown.contains("-  mode: '***'") && shown.contains("+  mode: '***'"),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn values_of_a_damaged_secret_are_masked() {
+        let object = |kind: &str, name: &str| {
+            let data = json!({ "q": if kind == "ConfigMap" { "plain" } else { "hidden" } });
+            yaml::document(&json!({ "apiVersion": "v1", "kind": kind, "metadata": { "name": name }, "data": data }))
+        };
+        let beside = object("ConfigMap", "c");
+        let whole = object("Secret", "s");
+        for damaged in [
+            whole.replace("kind: Secret\n", ""),
+            whole.replace("kind: Secret", "kind: Secre"),
+            whole.replace("kind: Secret", "kind: X").replace("name: s", "name: t"),
+            whole.replace("kind: Secret", "kind: ["),
+        ] {
+            let (before, after) = (format!("{beside}{damaged}"), format!("{}{whole}", beside.replace("plain", "new")));
+            for text in [diff(Some(&damaged), Some(&whole)), diff(Some(&whole), Some(&damaged))] {
+                assert!(!text.contains("hidden") && text.contains("***"), "{text}");
+            }
+            let text = diff(Some(&before), Some(&after));
+            assert!(!text.contains("hidden") && text.contains("+  q: new"), "{text}");
+        }
     }
 
     #[test]
