@@ -282,10 +282,17 @@ impl ClusterContext {
         client.map_err(|error| match error {
             // Its arguments and its output may hold a credential; what it says to the user is on standard error.
             kube::Error::Auth(AuthError::AuthExecRun { out, .. }) => {
-                anyhow!("the login program ended with {}: {}", out.status, String::from_utf8_lossy(&out.stderr).trim())
+                let words = String::from_utf8_lossy(&out.stderr);
+                let words = Some(words.trim()).filter(|words| !words.is_empty());
+                let words = words.map_or_else(String::new, |words| format!(": {words}"));
+                anyhow!("{NO_LOGIN} {program:?} of the kubeconfig ended with {}{words}", out.status)
             }
             kube::Error::Auth(AuthError::AuthExecStart(error)) => {
                 anyhow!("{NO_LOGIN} {program:?} of the kubeconfig does not start: {error}")
+            }
+            // Their text shows the output.
+            kube::Error::Auth(AuthError::AuthExecParse(_) | AuthError::ExecPluginFailed) => {
+                anyhow!("the output of {NO_LOGIN} {program:?} of the kubeconfig is no ExecCredential")
             }
             error => error.into(),
         })
@@ -418,6 +425,7 @@ pub(crate) async fn objects(
 /// The answer to a request, which is repeated while the cluster is busy: an API server says so while it sets up a kind, or its CRD is
 /// being deleted. One that is busy for as long as an answer may take has refused it.
 pub(crate) async fn settled<T, F: Future<Output = kube::Result<T>>>(request: impl Fn() -> F) -> kube::Result<T> {
+    let until = tokio::time::Instant::now() + ANSWER_TIMEOUT;
     loop {
         match request().await {
             Err(kube::Error::Api(status)) if status.code == 429 && tokio::time::Instant::now() < until => {
@@ -427,7 +435,6 @@ pub(crate) async fn settled<T, F: Future<Output = kube::Result<T>>>(request: imp
         }
     }
 }
-    let until = tokio::time::Instant::now() + ANSWER_TIMEOUT;
 
 impl ClusterError {
     /// The error of a cluster that has not answered in time.
@@ -447,6 +454,9 @@ impl ClusterError {
             }
             Self::Unusable(_) if text.starts_with(NO_LOGIN) && has(&["No such file", "not found"]) => {
                 return Some("install it, or add its directory to PATH".to_owned());
+            }
+            Self::Unusable(_) if text.contains(NO_LOGIN) => {
+                return Some("run it by itself to see why; perhaps you have to log in again".to_owned());
             }
             Self::Refused(_) | Self::Unusable(_) => return None,
             _ if has(&["UnknownIssuer"]) => "the certificate is of no authority that the kubeconfig names.",
@@ -508,6 +518,8 @@ fn plain(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use kube::core::Status;
+
     use super::*;
     use crate::tests::TestDirectory;
 
@@ -517,8 +529,6 @@ mod tests {
              contexts: [{{name: {name}, context: {{cluster: {name}, user: {name}}}}}]\nusers: [{{name: {name}, user: {{}}}}]\n"
         )
     }
-
-    use kube::core::Status;
 
     #[test]
     fn files_of_kubeconfig_that_are_not_there_are_named() {
@@ -557,19 +567,52 @@ mod tests {
         assert_eq!(cluster.explained(anyhow!("other")).to_string(), "other");
     }
 
-    #[test]
-    fn a_login_program_that_is_missing_is_told_by_its_name() {
-        let exec =
-            "{exec: {apiVersion: client.authentication.k8s.io/v1, command: no-such-login, interactiveMode: Never}}";
+    /// The error of a client with this login program, and arguments of it.
+    fn login(program: &str, args: &str) -> ClusterError {
+        let exec = format!(
+            "{{exec: {{apiVersion: client.authentication.k8s.io/v1, command: {program}, args: {args}, interactiveMode: Never}}}}"
+        );
         let directory = TestDirectory::with(&[("a", &kubeconfig("a").replace("user: {}", &format!("user: {exec}")))]);
         let cluster = cluster(Some(&directory.path().join("a")), &Environment::default(), None).expect("configured");
         let answers = ask(&[cluster], Duration::from_secs(15), async |_| Ok(())).expect("asked");
         let Some(Err(error)) = answers.into_iter().next() else { panic!("there is no client") };
+        error
+    }
+
+    #[test]
+    fn the_output_of_a_login_program_is_not_shown() {
+        for output in ["token: [hunter2", "{\\\"status\\\": hunter2}", "{}"] {
+            let error = login("sh", &format!("[-c, \"echo '{output}'\"]")).to_string();
+            assert_eq!(error, "the output of the login program \"sh\" of the kubeconfig is no ExecCredential");
+        }
+    }
+
+    #[test]
+    fn a_login_program_that_fails_is_told_by_its_name() {
+        let error = login("sh", "[-c, 'exit 3']");
+        assert_eq!(error.to_string(), "the login program \"sh\" of the kubeconfig ended with exit status: 3");
+        assert!(error.hint().is_some_and(|hint| hint.starts_with("run it by itself")));
+        assert!(login("sh", "[-c, 'echo why >&2; exit 3']").to_string().ends_with("exit status: 3: why"));
+    }
+
+    #[test]
+    fn a_login_program_that_is_missing_is_told_by_its_name() {
+        let error = login("no-such-login", "[]");
         assert!(
             error.to_string().contains("the login program \"no-such-login\" of the kubeconfig does not start"),
             "{error}"
         );
         assert_eq!(error.hint().as_deref(), Some("install it, or add its directory to PATH"));
+    }
+
+    #[test]
+    fn a_cluster_that_stays_busy_has_refused() {
+        let paused = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+        let busy = || async { Err::<(), _>(kube::Error::Api(Status::failure("busy", "").with_code(429).boxed())) };
+        let answer = paused
+            .expect("a runtime")
+            .block_on(async { tokio::time::timeout(ANSWER_TIMEOUT * 2, settled(busy)).await.expect("an end") });
+        assert!(matches!(answer, Err(kube::Error::Api(status)) if status.code == 429));
     }
 
     #[test]
@@ -603,13 +646,3 @@ mod tests {
         assert_eq!(error, "the kubeconfig has no context x; it has a, b");
     }
 }
-    #[test]
-    fn a_cluster_that_stays_busy_has_refused() {
-        let paused = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
-        let busy = || async { Err::<(), _>(kube::Error::Api(Status::failure("busy", "").with_code(429).boxed())) };
-        let answer = paused
-            .expect("a runtime")
-            .block_on(async { tokio::time::timeout(ANSWER_TIMEOUT * 2, settled(busy)).await.expect("an end") });
-        assert!(matches!(answer, Err(kube::Error::Api(status)) if status.code == 429));
-    }
-
