@@ -443,7 +443,7 @@ fn repair(record: &Live, action: &Action) -> Option<ApplyMode> {
 
 /// `true` if the API server says that no change of the object gives it the declared value back, or that a controller writes it.
 fn is_unchangeable(why: &Finding) -> bool {
-    const WORDS: [&str; 16] = [
+    const WORDS: [&str; 17] = [
         "field is immutable",
         "is immutable after creation",
         "cannot change roleRef",
@@ -458,6 +458,7 @@ fn is_unchangeable(why: &Finding) -> bool {
         "only dynamically provisioned pvc can be resized",
         "the object has been modified",
         "only deletion is allowed",
+        "only additions to spec.nodeSelector are allowed",
         // Together with a field that is not declared.
         "can only be modified in tandem with",
         // The API server gives a Job this label, unless others have set `manualSelector`.
