@@ -77,7 +77,7 @@ where
             let until = Instant::now() + limits.time;
             let answer = tokio::time::timeout_at(until, answer).await.map_err(|_| LateAnswer(limits.time))?;
             let answer = answer.map_err(without_output)?;
-            let rest = Rest { limits, until: Box::pin(tokio::time::sleep_until(until)), bytes: limits.bytes };
+            let rest = RestOfAnswer { limits, until: Box::pin(tokio::time::sleep_until(until)), bytes: limits.bytes };
             Ok(answer.map(|body| LimitedBody { body: Box::pin(body), rest: Some(rest) }))
         })
     }
@@ -104,11 +104,11 @@ fn lasts(request: &Request<Body>) -> bool {
 struct LimitedBody<B> {
     body: Pin<Box<B>>,
     /// `None` for no limits.
-    rest: Option<Rest>,
+    rest: Option<RestOfAnswer>,
 }
 
 /// The part of the limits that is left.
-struct Rest {
+struct RestOfAnswer {
     limits: AnswerLimits,
     until: Pin<Box<Sleep>>,
     bytes: usize,
