@@ -81,12 +81,12 @@ impl<'a> Console<'a> {
     }
 
     /// Writes text to standard output, with control characters made visible: names and messages come from repositories and
-    /// clusters. An error shows in [`Self::ended`].
+    /// clusters. An error shows in the exit status.
     pub fn print(&mut self, text: &str) {
         self.print_data(&for_terminal(text));
     }
 
-    /// Writes data for other programs to standard output without changes. An error shows in [`Self::ended`].
+    /// Writes data for other programs to standard output without changes. An error shows in the exit status.
     pub fn print_data(&mut self, text: &str) {
         let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
         // In `nomos status | head`, `head` may end first.
