@@ -8,8 +8,6 @@ use agent::compile::parse::{KUSTOMIZATIONS, ParsedFile, SourceFile};
 use agent::model::finding::{Code, Finding, Location, Warning};
 use anyhow::Context as _;
 
-/// As Config Sync renders, but for plugins that are programs: those in a repository could do anything to the machine.
-const FLAGS: [&str; 2] = ["--enable-helm", "--load-restrictor=LoadRestrictionsNone"];
 /// The largest output that is read, in bytes.
 const MAX_OUTPUT: u64 = 64 << 20;
 /// As much is read of the messages of the program, in bytes.
@@ -44,7 +42,9 @@ pub(crate) fn kustomization(root: &Path) -> Option<&'static str> {
     KUSTOMIZATIONS.into_iter().find(is_file)
 }
 
-/// Runs `kustomize build` on a directory with the kustomization file `from`. If kustomize fails, the result is a file with the finding
+/// Runs `kustomize build` on a directory with the kustomization file `from`, without the flags of Config Sync by which a repository, such as
+/// that of a pull request, could read every file of this machine (`--load-restrictor=LoadRestrictionsNone`) or run programs
+/// (`--enable-exec`; `--enable-helm`, by plugins of helm). If kustomize fails, the result is a file with the finding
 /// (KNV1068). `None` if neither program is installed.
 ///
 /// # Errors
@@ -54,9 +54,9 @@ pub(crate) fn build(root: &Path, from: &'static str) -> anyhow::Result<Option<Re
     for (program, command) in [("kustomize", "build"), ("kubectl", "kustomize")] {
         // A directory whose name begins with a dash is no flag.
         let root = Path::new(".").join(root);
-        match output(Command::new(program).arg(command).args(FLAGS).arg(root)) {
+        match output(Command::new(program).arg(command).arg(root)) {
             Ok(output) => {
-                let file = rendered(&format!("{program} {command} {}", FLAGS.join(" ")), output);
+                let file = rendered(&format!("{program} {command}"), output);
                 return Ok(Some(file.map(|file| Rendered { from, file }).map_err(|finding| refused(finding, from))));
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -104,7 +104,10 @@ fn rendered(command: &str, ended: Ended) -> Result<SourceFile, Finding> {
     } else {
         format!("`{command}` failed: {}", String::from_utf8_lossy(&ended.messages).trim())
     };
-    let hint = format!("Run `{command} .` in that directory, and correct what it prints.");
+    let hint = format!(
+        "Run `{command} .` in that directory, and correct what it prints. nomos lets kustomize read no file outside of it, and run no \
+         program: if you trust the repository, render it with `--load-restrictor=LoadRestrictionsNone` or `--enable-helm` yourself."
+    );
     Err(Finding::new(Code::ActionableHydration, message).hint(hint))
 }
 
