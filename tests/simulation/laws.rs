@@ -417,6 +417,11 @@ pub(crate) fn is_report(place: &Place) -> bool {
     ["resourcegroups", "rootsyncs", "reposyncs"].contains(&place.resource.as_str())
 }
 
+/// `true` for a ResourceGroup, but not for its status.
+pub(crate) fn is_group(place: &Place) -> bool {
+    place.resource == "resourcegroups" && place.subresource.is_empty()
+}
+
 /// `true` if the record of a sync names the object.
 fn is_recorded(server: &Server, sync: &SyncId, id: &ObjectId) -> bool {
     let groups = server.state.store.list("resourcegroups.kpt.dev", &sync.namespace).map(|(_, group)| group);

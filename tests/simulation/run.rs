@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::actors;
 use crate::client::Client;
 use crate::faults::Fault;
-use crate::schedule::{Schedule, Step};
+use crate::schedule::{End, Schedule, Step};
 use crate::server::{MERGE, sync_path};
 use crate::source::{Content, OBJECTS, needs};
 use crate::world::{World, name};
@@ -57,7 +57,7 @@ pub(crate) fn run(schedule: &Schedule, look: Look) -> Result<u64, String> {
         }
         world.upheld()?;
     }
-    world.end_well()?;
+    world.end_well(schedule.end)?;
     Ok(world.print.map_or(0, |print| print.finish()))
 }
 
@@ -310,12 +310,14 @@ impl World {
     // ---- the end ----
 
     /// Faults end, and what is in the way is taken away: everything must come to its end, and stay so.
-    fn end_well(&mut self) -> Result<(), String> {
+    fn end_well(&mut self, end: End) -> Result<(), String> {
         self.lose_restored_lease();
         self.fail_alone()?;
         self.mend();
         (0..self.repositories.len()).for_each(|sync| self.server.rights.give(sync));
-        self.rest(END);
+        if end.rests {
+            self.rest(END);
+        }
         self.upheld()?;
         self.clean();
         self.declare_all();
@@ -337,9 +339,11 @@ impl World {
         }
         self.laws.writes.clear();
         self.rest(END);
-        self.end(0);
-        self.start();
-        self.rest(END);
+        if end.restarts {
+            self.end(0);
+            self.start();
+            self.rest(END);
+        }
         self.upheld()?;
         match self.laws.writes.first() {
             Some(write) => Err(format!("a write at rest, or after a restart: {write}")),

@@ -17,6 +17,16 @@ pub(crate) struct Schedule {
     /// The objects that there may be, by their index in [`OBJECTS`].
     pub(crate) objects: Vec<u8>,
     pub(crate) steps: Vec<Step>,
+    pub(crate) end: End,
+}
+
+/// The parts of the end of a schedule that others may leave out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct End {
+    /// Once nothing fails any more, all comes to rest before anything is declared anew.
+    pub(crate) rests: bool,
+    /// The agent starts once more in the end, and writes nothing.
+    pub(crate) restarts: bool,
 }
 
 /// One thing that happens. Numbers pick one of what there is.
@@ -140,8 +150,10 @@ pub(crate) struct Scope {
 pub(crate) enum Sizes {
     /// All have all objects, and each number of steps is as frequent as any other.
     Even,
-    /// Most are small, so that more of them are played within a time: of this many steps at least.
-    MostlySmall(u8),
+    /// Most are small, so that more of them are played within a time.
+    MostlySmall,
+    /// Still smaller ones, of two steps at least, of which each part of the end is in one half.
+    Short,
 }
 
 impl Scope {
@@ -154,7 +166,8 @@ impl Scope {
     fn length(self, rng: &mut Rng) -> usize {
         match self.sizes {
             Sizes::Even => rng.usize(10..=200),
-            Sizes::MostlySmall(least) => log_even(rng, f64::from(least), 200.0),
+            Sizes::MostlySmall => log_even(rng.f64(), 10.0, 200.0),
+            Sizes::Short => log_even(rng.f64().powi(2), 2.0, 200.0),
         }
     }
 
@@ -164,7 +177,9 @@ impl Scope {
         if self.sizes == Sizes::Even {
             return left;
         }
-        let count = log_even(rng, 1.0, left.len() as f64);
+        let share = rng.f64();
+        let share = if self.sizes == Sizes::Short { share.powi(2) } else { share };
+        let count = log_even(share, 1.0, left.len() as f64);
         let mut chosen = BTreeSet::new();
         while chosen.len() < count {
             let index = left.swap_remove(rng.usize(0..left.len()));
@@ -173,11 +188,18 @@ impl Scope {
         }
         chosen.into_iter().collect()
     }
+
+    fn end(self, rng: &mut Rng) -> End {
+        match self.sizes {
+            Sizes::Short => End { rests: rng.bool(), restarts: rng.bool() },
+            Sizes::Even | Sizes::MostlySmall => End { rests: true, restarts: true },
+        }
+    }
 }
 
-/// A number from `least` to `most`: as often one from 10 to 20 as one from 20 to 40.
-fn log_even(rng: &mut Rng, least: f64, most: f64) -> usize {
-    (least * (most / least).powf(rng.f64())).round() as usize
+/// A number from `least` to `most`: from a `share` that is even from 0 to 1, as often one from 10 to 20 as one from 20 to 40.
+fn log_even(share: f64, least: f64, most: f64) -> usize {
+    (least * (most / least).powf(share)).round() as usize
 }
 
 /// The schedule of a seed.
@@ -197,7 +219,7 @@ pub(crate) fn generate(seed: u64, scope: Scope) -> Schedule {
     while steps.len() < length {
         steps.push(step(&mut rng, scope, objects, calm));
     }
-    Schedule { syncs, tenants: scope.tenants, objects: objects.to_vec(), steps }
+    Schedule { syncs, tenants: scope.tenants, objects: objects.to_vec(), steps, end: scope.end(&mut rng) }
 }
 
 fn step(rng: &mut Rng, scope: Scope, objects: &[u8], calm: u8) -> Step {

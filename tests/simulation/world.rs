@@ -184,9 +184,10 @@ impl World {
             let (own, restored) = (pending.own(), self.restored);
             self.laws.written(&Written { sync, incoming, place: &place, own, before, after, late, restored, time });
             match find(&self.server) {
-                _ if incoming.method == "GET" => {}
+                Some(_) if incoming.method == "GET" => {}
+                Some(_) if laws::is_group(&place) => self.laws.recorded(&self.server),
                 Some(live) if !laws::is_report(&place) => self.laws.recorded_one(&self.server, &live),
-                _ => self.laws.recorded(&self.server),
+                _ => {}
             }
         } else if let (Some(before), Ok((404, _))) = (before, &reply) {
             self.laws.denied(sync, &before);

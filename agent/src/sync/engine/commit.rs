@@ -296,6 +296,9 @@ impl State {
         for id in doubtful {
             self.readiness_may_have_changed(&id, now);
         }
+        // Those that could not be read before: what is to be deleted may wait for them.
+        let unseen: Vec<ObjectId> = self.unlisted().filter(|id| self.is_left_unseen(id)).cloned().collect();
+        unseen.iter().for_each(|id| self.evaluate(id, now));
         self.read_all_unserved(now);
     }
 

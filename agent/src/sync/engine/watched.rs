@@ -245,11 +245,12 @@ impl State {
     /// Takes in an object that is not declared: another one waits for it, or it is to be deleted and may not be the sync's any more.
     fn read_undeclared(&mut self, id: &ObjectId, seen: &Observed, whole: &Object) {
         let before = self.objects.live(id);
+        let unlisted = self.objects.get(id).is_some_and(|tracked| tracked.unlisted);
         if self.is_awaited_stranger(id) {
             let mut live = Live::observe(seen, id, &self.settings.sync, None, None);
             live.health = health::of(whole);
             self.objects.set_live(id, Some(live));
-        } else if before.map_or(self.is_unseen(id), |before| before.in_doubt || before.unlabelled) {
+        } else if unlisted || before.is_some_and(|before| before.in_doubt || before.unlabelled) {
             let live = match before {
                 Some(_) => Live::observe(seen, id, &self.settings.sync, None, before),
                 None => Live::found(seen, id, &self.settings.sync),

@@ -272,7 +272,8 @@ impl State {
         match self.declared(id) {
             Declared::Object(_) => false,
             Declared::Absent if own.is_some_and(|live| live.unlabelled || live.in_doubt) => true,
-            _ => self.is_unseen(id) && self.kinds.is_listed(id),
+            // Nor does a watch tell whether a take-over without an answer was carried out, if it was not.
+            _ => self.objects.get(id).is_some_and(|tracked| tracked.unlisted) && self.kinds.is_listed(id),
         }
     }
 

@@ -236,7 +236,7 @@ fn below(schema: &Value, path: &str, causes: &mut Vec<Cause>) {
 /// Checks a schema in `allOf` and its like, which must not state a type again.
 fn rules(schema: &Value, path: &str, causes: &mut Vec<Cause>) {
     let pattern = text(schema, "/pattern");
-    if Regex::new(pattern).is_err() {
+    if !pattern.is_empty() && Regex::new(pattern).is_err() {
         let detail = "must be a valid regular expression";
         causes.push(Cause::invalid(format!("{path}.pattern"), &pattern.into(), detail));
     }
