@@ -199,7 +199,9 @@ impl Laws {
 
     /// As [`Laws::recorded`], of one object.
     pub(crate) fn recorded_one(&mut self, server: &Server, live: &Value) {
-        if self.owners.contains_key(object::uid(live)) || !is_applied(live) {
+        // Others may also write over the object of one sync what makes it another one's.
+        let owner = self.owners.get(object::uid(live));
+        if owner.is_some_and(|owner| self.stamps[*owner].is_on(live)) || !is_applied(live) {
             return;
         }
         let all = self.syncs.iter().zip(&self.stamps).enumerate();

@@ -13,13 +13,14 @@ use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding};
 use kube::Api;
 use kube::api::{ApiResource, DynamicObject, ResourceExt as _};
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{Config, Event as WatchEvent, Result as WatchResult, watcher};
+use kube::runtime::watcher::{Event as WatchEvent, Result as WatchResult, watcher};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::AgentContext;
 use super::config_sync::ConfigSyncPrograms;
+use crate::io::kubernetes::pages::small_pages;
 use crate::io::kubernetes::client::{APPLY, ApiError, Cluster, JSON};
 use crate::io::kubernetes::path;
 use crate::model::backoff::Backoff;
@@ -321,8 +322,8 @@ fn follow(client: &kube::Client, kind: AccountKind) -> AccountEvents {
     let objects: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
     // Bindings are known by their names too, so that one that lost its label does not keep rights.
     let made = match kind {
-        AccountKind::ServiceAccount => Config::default().labels(&format!("{}={RECONCILER_MANAGER}", label::MADE_BY)),
-        AccountKind::ClusterRoleBinding | AccountKind::RoleBinding => Config::default(),
+        AccountKind::ServiceAccount => small_pages().labels(&format!("{}={RECONCILER_MANAGER}", label::MADE_BY)),
+        AccountKind::ClusterRoleBinding | AccountKind::RoleBinding => small_pages(),
     };
     watcher(objects, made).default_backoff().map(move |event| (kind, event)).boxed()
 }

@@ -9,11 +9,12 @@ use std::collections::BTreeSet;
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{Config, Event as WatchEvent, Result as WatchResult, watcher};
+use kube::runtime::watcher::{Event as WatchEvent, Result as WatchResult, watcher};
 use kube::{Api, Resource, ResourceExt as _};
 use tokio::sync::watch;
 
 use super::AgentContext;
+use crate::io::kubernetes::pages::small_pages;
 use crate::io::kubernetes::programs::{Deployment, Pod, deployments, pods};
 use crate::model::finding::{Code, Finding};
 use crate::model::metadata::{CONTROLLER_NAMESPACE, RECONCILER_MANAGER, SyncId, deployment_of};
@@ -77,7 +78,7 @@ fn follow_all<K>(api: Api<K>) -> BoxStream<'static, WatchResult<WatchEvent<K>>>
 where
     K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
 {
-    watcher(api, Config::default()).default_backoff().boxed()
+    watcher(api, small_pages()).default_backoff().boxed()
 }
 
 /// The names of the objects that run.

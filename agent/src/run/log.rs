@@ -1,7 +1,7 @@
 //! The log: plain lines on a terminal, JSON elsewhere.
 
 use std::fmt;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write};
 
 use tracing::Level;
 use tracing_subscriber::field::RecordFields;
@@ -12,7 +12,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
-use crate::model::visible::visible;
+use crate::model::visible::{escaped_json, is_control, visible};
 
 /// The filter without `RUST_LOG`.
 const LOGGED: &str = "info";
@@ -27,7 +27,7 @@ pub fn start_log() {
         let lines = lines.with_target(false).with_ansi(std::env::var_os("NO_COLOR").is_none());
         tracing_subscriber::registry().with(lines.fmt_fields(VisibleFields).with_filter(filter)).init();
     } else {
-        let lines = lines.json().flatten_event(true).with_span_list(false);
+        let lines = lines.json().flatten_event(true).with_span_list(false).with_writer(|| JsonLines(std::io::stderr()));
         tracing_subscriber::registry().with(lines.with_filter(filter)).init();
     }
     if std::env::var("RUST_LOG").is_ok_and(|asked| asked.split(',').any(asks_for_more)) {
@@ -71,13 +71,27 @@ impl<'w> FormatFields<'w> for VisibleFields {
     }
 }
 
+/// Lines of JSON, in which the characters that a terminal obeys, or that change the order of others, are escaped. JSON itself asks for less.
+struct JsonLines<W>(W);
+
+impl<W: Write> Write for JsonLines<W> {
+    /// Writes whole lines.
+    fn write(&mut self, lines: &[u8]) -> std::io::Result<usize> {
+        let escaped = std::str::from_utf8(lines).map(|text| escaped_json(text, is_control));
+        self.0.write_all(escaped.as_deref().map_or(lines, str::as_bytes))?;
+        Ok(lines.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::model::visible::is_control;
 
     #[derive(Clone, Default)]
     struct Written(Arc<Mutex<Vec<u8>>>);
@@ -106,6 +120,21 @@ mod tests {
         let text = String::from_utf8(written.0.lock().expect("not poisoned").clone()).expect("UTF-8");
         assert!(!text.contains(is_control), "{text:?}");
         assert!(text.matches("]0;x").count() == 4 && text.contains("\nis there"), "{text:?}");
+    }
+
+    #[test]
+    fn a_line_of_json_holds_no_control_character_of_others() {
+        let written = Written::default();
+        let writer = written.clone();
+        let lines = tracing_subscriber::fmt::layer().json().with_writer(move || JsonLines(writer.clone()));
+        let name = "a\u{1b}]0;x\u{7}\u{9b}2J\u{202e}b\u{2028}\rc";
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+            tracing::warn!(%name, "the object {name}\nis there");
+        });
+        let text = String::from_utf8(written.0.lock().expect("not poisoned").clone()).expect("UTF-8");
+        assert!(!text.contains(is_control), "{text:?}");
+        let line: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(line["fields"]["name"], name);
     }
 
     #[test]

@@ -11,12 +11,13 @@ use futures::stream::{BoxStream, select_all};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kube::api::{PartialObjectMeta, ResourceExt};
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{Config, Event, Result as WatchResult, watcher};
+use kube::runtime::watcher::{Event, Result as WatchResult, watcher};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::time::sleep_until;
 
 use super::AgentContext;
+use crate::io::kubernetes::pages::small_pages;
 use crate::model::backoff::Pace;
 use crate::model::metadata::{RECONCILER_MANAGER, SyncId, label};
 
@@ -121,7 +122,7 @@ where
         Event::InitDone => Some(String::new()),
         Event::Init | Event::InitApply(_) => None,
     };
-    let events = watcher(objects, Config::default()).default_backoff();
+    let events = watcher(objects, small_pages()).default_backoff();
     events.filter_map(move |event| ready(event.map(namespace).transpose())).boxed()
 }
 

@@ -7,9 +7,10 @@ use futures::StreamExt as _;
 use kube::Api;
 use kube::api::{PartialObjectMeta, ResourceExt as _};
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{Config, Event as WatchEvent, watcher};
+use kube::runtime::watcher::{Event as WatchEvent, watcher};
 use tokio::sync::mpsc;
 
+use crate::io::kubernetes::pages::small_pages;
 use crate::api::ResourceGroup;
 use crate::model::metadata::{SyncId, label};
 use crate::model::shared::lock;
@@ -33,7 +34,7 @@ impl Records {
     /// Follows all ResourceGroups of syncs.
     pub(super) async fn follow(&self, client: kube::Client) {
         let groups: Api<PartialObjectMeta<ResourceGroup>> = Api::all(client);
-        let of_syncs = Config::default().labels(label::INVENTORY_ID);
+        let of_syncs = small_pages().labels(label::INVENTORY_ID);
         let mut events = std::pin::pin!(watcher(groups, of_syncs).default_backoff());
         let (mut known, mut listed) = (BTreeMap::new(), BTreeMap::new());
         while let Some(event) = events.next().await {

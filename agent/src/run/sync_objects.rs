@@ -11,7 +11,7 @@ use kube::Api;
 use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::wait::{Condition as _, conditions};
-use kube::runtime::watcher::{Config, Event as WatchEvent, watch_object, watcher};
+use kube::runtime::watcher::{Event as WatchEvent, watch_object, watcher};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -31,9 +31,10 @@ use super::standby::led;
 use super::sync;
 use super::syncs::{Syncs, perform};
 use super::task::SyncTask;
-use super::version::{has_account_of, version};
+use super::version::{has_account_of, leave_out_large_spec, version};
 use super::{AgentContext, Options};
 use crate::api::{Removal, RepoSync, RootSync};
+use crate::io::kubernetes::pages::small_pages;
 use crate::io::notifications::CommitMessage;
 use crate::io::places::party;
 use crate::io::reports::patch_sync_metadata;
@@ -260,6 +261,7 @@ impl SyncObjects {
         let id = id(kind, &object);
         // Nothing reads them, and they are the larger part of the object.
         object.metadata.managed_fields = None;
+        leave_out_large_spec(&mut object);
         if id == SyncId::root(ROOT_SYNC) {
             let facts = RootSyncFacts::of(&object);
             self.default.send_if_modified(|before| replace(before, facts));
@@ -469,7 +471,7 @@ async fn follow(client: kube::Client, kind: SyncKind, crd: &'static str, told: m
         SyncKind::RepoSync => ApiResource::erase::<RepoSync>(&()),
     };
     let objects: Api<DynamicObject> = Api::all_with(client, &resource);
-    let mut events = std::pin::pin!(watcher(objects, Config::default()).default_backoff());
+    let mut events = std::pin::pin!(watcher(objects, small_pages()).default_backoff());
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {

@@ -1,5 +1,7 @@
 //! The diff of a drift, for the log: only declared fields, with the values of Secrets masked.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use similar::TextDiff;
 
@@ -11,6 +13,9 @@ use crate::sync::managed_fields::{our_entry, projection};
 
 /// Number of lines of a diff that are shown.
 const LINES: usize = 60;
+
+/// The time for the shortest diff. After it, a longer one is told.
+const TIME: Duration = Duration::from_millis(200);
 
 /// The unified diff from `live` to `declared`: the repair removed lines with a minus and brought back lines with a plus.
 /// Fields that are not declared are left out, and so are the labels and annotations of the sync.
@@ -43,7 +48,7 @@ pub fn commits(before: &Object, after: &Object) -> String {
 
 fn unified(from: &Value, to: &Value) -> String {
     let (from, to) = (yaml::text(from), yaml::text(to));
-    let diff = TextDiff::from_lines(&from, &to);
+    let diff = TextDiff::configure().timeout(TIME).diff_lines(&from, &to);
     let unified = diff.unified_diff().context_radius(1).to_string();
     let mut lines: Vec<&str> = unified.lines().take(LINES).collect();
     if unified.lines().count() > LINES {

@@ -121,24 +121,23 @@ fn check(
         }
         let own = if entry.header.is_delta() { result_size(&content).unwrap_or(u64::MAX) } else { size };
         bytes = bytes.saturating_add(own);
-        let chain = match entry.header {
+        let base = match entry.header {
             Header::OfsDelta { base_distance } => chains.at(offset.saturating_sub(base_distance)),
-            // A base that is in the pack is found by its hash, which is not known here.
             Header::RefDelta { base_id } => match repo.try_find_header(base_id)? {
-                Some(base) => Chain { bytes: base.size(), length: 1 },
-                None => chains.by_hash,
+                Some(base) => Chain { bytes: base.size(), length: 1, run: WHOLE },
+                // A base that is in the pack is found by its hash, which is not known here.
+                None => chains.begin_run(),
             },
             _ => Chain::default(),
         };
-        let chain = Chain { bytes: chain.bytes.saturating_add(own), length: chain.length + 1 };
-        chains.add(offset, chain, matches!(entry.header, Header::RefDelta { .. }));
+        chains.add(offset, base, own);
         if own > limits.object_bytes {
             return over(format!("has an object of more than {} MiB", limits.object_bytes >> 20));
         }
         if bytes > limits.bytes {
             return over(format!("has more than {} MiB unpacked", limits.bytes >> 20));
         }
-        if chains.longest.bytes > limits.chain_bytes || chains.longest.length > limits.chain {
+        if chains.bytes > limits.chain_bytes || chains.length > limits.chain {
             return over("has too long a chain of differences".to_owned());
         }
         offset = entry.data_offset + consumed;
@@ -146,21 +145,33 @@ fn check(
     Ok(())
 }
 
-/// An object and all objects that it is a difference of.
+/// An object and all objects that it is a difference of, back to the first one of its run.
 #[derive(Clone, Copy, Debug, Default)]
 struct Chain {
     bytes: u64,
     length: u32,
+    run: usize,
 }
 
-/// The chains of the objects that were read, by their place in the pack.
-#[derive(Default)]
+/// The run of all chains that begin with a whole object, or with one that the repository has.
+const WHOLE: usize = 0;
+
+/// The chains of the objects that were read, by their place in the pack. Each difference whose base is named by hash begins a run of its
+/// own: its base may be any object of the pack, so that at the worst all runs are one behind the other.
 struct Chains {
     /// In order of places.
     by_offset: Vec<(u64, Chain)>,
-    /// The chain of all objects whose bases are named by hash, as if each were the base of the next.
-    by_hash: Chain,
-    longest: Chain,
+    /// The longest chain of each run.
+    runs: Vec<Chain>,
+    /// The bytes and the length of the runs together.
+    bytes: u64,
+    length: u32,
+}
+
+impl Default for Chains {
+    fn default() -> Self {
+        Self { by_offset: Vec::new(), runs: vec![Chain::default()], bytes: 0, length: 0 }
+    }
 }
 
 impl Chains {
@@ -170,13 +181,21 @@ impl Chains {
         found.map_or(Chain::default(), |index| self.by_offset[index].1)
     }
 
-    fn add(&mut self, offset: u64, chain: Chain, by_hash: bool) {
+    /// A new run, without an object yet.
+    fn begin_run(&mut self) -> Chain {
+        self.runs.push(Chain::default());
+        Chain { run: self.runs.len() - 1, ..Chain::default() }
+    }
+
+    /// Adds an object of so many bytes, which is a difference of the end of `base`.
+    fn add(&mut self, offset: u64, base: Chain, own: u64) {
+        let chain = Chain { bytes: base.bytes.saturating_add(own), length: base.length.saturating_add(1), ..base };
         self.by_offset.push((offset, chain));
-        if by_hash {
-            self.by_hash = chain;
-        }
-        self.longest.bytes = self.longest.bytes.max(chain.bytes);
-        self.longest.length = self.longest.length.max(chain.length);
+        let longest = &mut self.runs[chain.run];
+        self.bytes = self.bytes.saturating_add(chain.bytes.saturating_sub(longest.bytes));
+        self.length = self.length.saturating_add(chain.length.saturating_sub(longest.length));
+        longest.bytes = longest.bytes.max(chain.bytes);
+        longest.length = longest.length.max(chain.length);
     }
 }
 

@@ -17,7 +17,7 @@ use kube::discovery::{ApiResource, Discovery, Scope};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::broadcast;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::path;
 use crate::model::duration::format_duration;
@@ -43,6 +43,8 @@ pub const JSON_PATCH: &str = "application/json-patch+json";
 const TIMEOUT: Duration = Duration::from_secs(40);
 /// Time in which an API server that works answers a request that costs it nothing.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The time for a discovery that asks for each group by itself, as an API server without aggregated discovery wants it.
+const GROUP_BY_GROUP: Duration = Duration::from_secs(300);
 /// The time for which discovery is not asked again about a version that it did not show.
 const JUST: Duration = Duration::from_secs(1);
 
@@ -142,8 +144,13 @@ impl Cluster {
     }
 
     async fn discover_now(&self) -> Result<(), ApiError> {
-        let discovery = match Discovery::new(self.client.clone()).run_aggregated().await {
-            Err(kube::Error::Api(_) | kube::Error::SerdeError(_)) => Discovery::new(self.client.clone()).run().await,
+        let aggregated = Box::pin(Discovery::new(self.client.clone()).run_aggregated());
+        let aggregated = timeout(TIMEOUT, aggregated).await.map_err(|_| no_answer(TIMEOUT))?;
+        let discovery = match aggregated {
+            Err(kube::Error::Api(_) | kube::Error::SerdeError(_)) => {
+                let each = Box::pin(Discovery::new(self.client.clone()).run());
+                timeout(GROUP_BY_GROUP, each).await.map_err(|_| no_answer(GROUP_BY_GROUP))?
+            }
             answer => answer,
         };
         let mut kinds = BTreeMap::new();
@@ -177,7 +184,8 @@ impl Cluster {
     /// # Errors
     /// When the API server cannot be reached.
     pub async fn absent_apis(&self) -> Result<Vec<String>, ApiError> {
-        match self.client.list_api_groups_aggregated().await {
+        let groups = Box::pin(self.client.list_api_groups_aggregated());
+        match timeout(TIMEOUT, groups).await.map_err(|_| no_answer(TIMEOUT))? {
             Err(kube::Error::Api(status)) if matches!(status.code, 400..=428) => Ok(Vec::new()),
             Err(kube::Error::SerdeError(_)) => Ok(Vec::new()),
             groups => Ok(stale(&groups?)),
@@ -315,7 +323,7 @@ impl Cluster {
             .header(http::header::ACCEPT, JSON);
         let request = self.by_user(request, body)?;
         // On the heap: it is large, and whatever waits for a request would be as large for as long as it lives.
-        match tokio::time::timeout(self.time_limit, Box::pin(self.client.request(request))).await {
+        match timeout(self.time_limit, Box::pin(self.client.request(request))).await {
             Ok(answer) => answer.map_err(ApiError::from),
             Err(_) if Box::pin(self.answers()).await => Err(ApiError::Slow(self.time_limit)),
             Err(_) => Err(no_answer(self.time_limit)),
@@ -342,7 +350,7 @@ impl Cluster {
             read.map_err(|error| ApiError::Unreachable(format!("the answer broke off: {error}")))?;
             Ok(Some(bytes).filter(|bytes| bytes.len() <= largest))
         };
-        tokio::time::timeout(TIMEOUT, Box::pin(read)).await.unwrap_or_else(|_| Err(no_answer(TIMEOUT)))
+        timeout(TIMEOUT, Box::pin(read)).await.unwrap_or_else(|_| Err(no_answer(TIMEOUT)))
     }
 
     /// Why the API server counts as away, `None` when it answers: it is asked for the Namespace `default`, which every cluster has.
@@ -356,7 +364,7 @@ impl Cluster {
     /// an admission webhook for example, is then no sign that the API server is away.
     async fn answers(&self) -> bool {
         let asked = async { self.client.apiserver_version().await };
-        matches!(tokio::time::timeout(PROBE_TIMEOUT, asked).await, Ok(Ok(_) | Err(kube::Error::Api(_))))
+        matches!(timeout(PROBE_TIMEOUT, asked).await, Ok(Ok(_) | Err(kube::Error::Api(_))))
     }
 }
 
@@ -390,7 +398,7 @@ fn as_yaml(json: Vec<u8>) -> Vec<u8> {
 /// # Errors
 /// When there is none in time, or it is a refusal.
 pub async fn in_time<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, ApiError> {
-    match tokio::time::timeout(TIMEOUT, Box::pin(answer)).await {
+    match timeout(TIMEOUT, Box::pin(answer)).await {
         Ok(answer) => answer.map_err(ApiError::from),
         Err(_) => Err(no_answer(TIMEOUT)),
     }

@@ -8,12 +8,13 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{PartialObjectMeta, ResourceExt as _};
-use kube::runtime::watcher::{self, Config, Event as WatchEvent, Result as WatchResult, watcher};
+use kube::runtime::watcher::{self, Event as WatchEvent, Result as WatchResult, watcher};
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::pages::small_pages;
 use crate::compile::NamespaceLabels;
 use crate::model::backoff::Backoff;
 use crate::model::error_chain::error_chain;
@@ -91,7 +92,7 @@ async fn follow(client: Client, told: watch::Sender<Option<LiveNamespaces>>) {
     let (mut seen, mut pauses) = (SeenNamespaces::default(), PAUSES);
     loop {
         let begun = Instant::now();
-        let mut events = std::pin::pin!(watcher(namespaces.clone(), Config::default()));
+        let mut events = std::pin::pin!(watcher(namespaces.clone(), small_pages()));
         while let Some(event) = events.next().await {
             let failed = event.is_err();
             if let Some(state) = seen.take(event) {

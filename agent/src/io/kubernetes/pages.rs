@@ -4,6 +4,7 @@
 //! and asked for again in smaller pieces. The items of a page are text: its reader decodes one after the other and keeps what it
 //! needs.
 
+use kube::runtime::watcher;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -29,6 +30,11 @@ pub fn part_of_one(values: &[&str]) -> String {
         [one] => format!("{}={one}", label::PART_OF),
         values => format!("{} in ({})", label::PART_OF, values.join(",")),
     }
+}
+
+/// The watch, through kube, of objects that other clients make as large as they like: kube has a whole page in memory.
+pub fn small_pages() -> watcher::Config {
+    watcher::Config::default().page_size(FIRST as u32)
 }
 
 /// The form of the objects in a list.

@@ -82,7 +82,11 @@ pub async fn read_sync_status(cluster: &Cluster, sync: &SyncId) -> Result<SyncSt
 pub(super) async fn write(cluster: &Cluster, sync: &SyncId, uid: &str, status: &SyncStatus) -> ReportAnswer {
     match write_sync_status(cluster, sync, uid, status).await {
         Ok(()) => ReportAnswer::Done,
-        Err(error) if matches!(error.code(), 404 | 409) => ReportAnswer::Gone,
+        // Another client may have written at the same time, or the kind is not served for a while.
+        Err(error) if matches!(error.code(), 404 | 409) => match read_sync(cluster, sync, uid).await {
+            Ok(None) => ReportAnswer::Gone,
+            _ => failed("write the status of the sync", &error),
+        },
         Err(error) => failed("write the status of the sync", &error),
     }
 }

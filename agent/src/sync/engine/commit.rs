@@ -137,7 +137,13 @@ impl State {
             true => Some(&self.in_force.source).filter(|_| !self.in_force.respecified),
             false => self.settings.last_in_force.as_ref(),
         };
-        let Some(source) = last.filter(|last| last.commit == commit).cloned() else { return };
+        let Some(source) = last.filter(|last| last.commit == commit).cloned() else {
+            // Another one came in force while this one was on its way.
+            if self.restoring == Restoring::Asked {
+                self.restoring = Restoring::Answered;
+            }
+            return;
+        };
         // The newest commit comes first. If it does not come in force, the older one is asked for again.
         self.restoring = if self.candidate.is_none() { Restoring::Answered } else { Restoring::Unasked };
         if let Some(declared) = declared.filter(|declared| self.candidate.is_none() && !self.is_in_force(declared)) {
@@ -167,6 +173,10 @@ impl State {
             self.commands.push(Command::Notice(Notice::Failed(finding.clone())));
             self.source.findings = vec![finding];
             self.report.status_changed();
+            // The older commit could perhaps not be read for the reason that is over now.
+            if self.in_force.declared.is_none() && self.restoring == Restoring::Answered {
+                self.restoring = Restoring::Unasked;
+            }
         }
         self.restore();
     }

@@ -188,6 +188,18 @@ fn by_hash(length: u8) -> Vec<u8> {
     pack.finished()
 }
 
+/// Differences whose bases are named by hash, each with a chain of others behind it.
+fn runs_by_hash(runs: u8, length: usize) -> Vec<u8> {
+    let mut pack = PackBytes::new();
+    pack.blob(&[7; 900]);
+    for n in 0..runs {
+        let delta = delta(900, 900);
+        let first = pack.object(REF_DELTA, delta.len(), &[n; 20], &delta);
+        (1..length).fold(first, |base, _| pack.difference(base, 900, 900));
+    }
+    pack.finished()
+}
+
 /// An empty object, with empty blocks before its last one.
 fn padded(blocks: usize) -> Vec<u8> {
     let mut pack = PackBytes::new();
@@ -210,6 +222,7 @@ fn packs_that_pass_a_limit_are_refused_before_they_are_indexed() {
         ("another declared size", declared(1000), Some("")),
         ("an object that a difference makes large", grown(2001), Some("an object of more than")),
         ("differences by hash", by_hash(6), Some("too long a chain")),
+        ("chains behind differences by hash", runs_by_hash(2, 4), Some("too long a chain")),
         ("empty blocks", padded(10), None),
         ("many empty blocks", padded(2000), Some("larger in the pack")),
         ("half a pack", chain(5, 900)[..1000].to_vec(), Some("")),

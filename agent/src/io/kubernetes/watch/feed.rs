@@ -321,12 +321,16 @@ impl Feed {
         self.opened().await;
         let mut joining: Option<Joining> = None;
         let mut join_at = Instant::now();
+        // The highest version when the list beside the watch began: its pages are at least as new, unless etcd was restored. What the
+        // watch tells meanwhile is newer, and [`Audience`] leaves it out of the list.
+        let mut began_at = 0;
         loop {
             if joining.is_none()
                 && join_at <= Instant::now()
                 && let Some(pages) = self.begin_list(served, false).await
             {
                 joining = Some(next_page(Arc::clone(&cluster), pages));
+                began_at = self.newest;
             }
             let waiting = joining.is_none() && join_at > Instant::now();
             tokio::select! {
@@ -341,7 +345,7 @@ impl Feed {
                 }
                 (pages, page) = async { joining.as_mut().expect("checked below").await }, if joining.is_some() => {
                     joining = match page {
-                        Ok(Some(page)) if number(&page.version) < self.newest => return Ok(Closed::Expired),
+                        Ok(Some(page)) if number(&page.version) < began_at => return Ok(Closed::Expired),
                         Ok(Some(page)) => {
                             self.show(page).await;
                             Some(next_page(Arc::clone(&cluster), pages))

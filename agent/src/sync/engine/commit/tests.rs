@@ -78,6 +78,12 @@ fn a_source_that_cannot_be_read_is_told_once_and_the_commit_of_before_is_asked_f
     assert_eq!((told(&commands), restores(&commands)), (0, 0), "{commands:?}");
     assert_eq!(told(&state.step(Event::SourceFailed(finding("no such ref")), now)), 1);
     assert_eq!(state.last_report().source.findings, [finding("no such ref")]);
+    // It cannot be read either, until the reason is another one.
+    state.step(Event::Restored { commit: "b".repeat(40), declared: None }, now);
+    assert_eq!(restores(&state.step(Event::SourceFailed(finding("no such ref")), now)), 0);
+    for (reason, asked) in [("no such directory", 1), ("no such host", 0)] {
+        assert_eq!(restores(&state.step(Event::SourceFailed(finding(reason)), now)), asked, "{reason}");
+    }
 }
 
 /// Other Namespaces or keys give another set.
