@@ -77,6 +77,19 @@ pub(crate) fn blank_some(rng: &mut fastrand::Rng, value: &mut Value) {
     }
 }
 
+/// Makes some values null.
+pub(crate) fn null_some(rng: &mut fastrand::Rng, value: &mut Value) {
+    if rng.u8(..10) == 0 {
+        *value = Value::Null;
+        return;
+    }
+    match value {
+        Value::Object(map) => map.values_mut().for_each(|value| null_some(rng, value)),
+        Value::Array(items) => items.iter_mut().for_each(|value| null_some(rng, value)),
+        _ => {}
+    }
+}
+
 /// What every object has, over what is random.
 pub(crate) fn overlay(random: &mut Value, base: &Value) {
     match (random, base) {

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::compile::parse::ManifestSource;
 use crate::compile::stored_form::{bring_into_stored_form, is_in_stored_form};
 use crate::compile::system_metadata::SystemMetadata;
+use crate::model::built_in::is_built_in;
 use crate::model::finding::{Location, Place, Resource};
 use crate::model::hex::hex;
 use crate::model::manifest_object::{AddedMetadata, ManifestObject, parsed};
@@ -166,8 +167,9 @@ impl DeclaredObject {
         if self.is_confidential() { without_items(&fields) } else { fields }
     }
 
-    /// The object to apply, without the annotations that depend on the commit. Nulls are removed, because an apply cannot own
-    /// them. Values are in the form in which the API server stores them; a Secret's texts are base64, for example.
+    /// The object to apply, without the annotations that depend on the commit. Built-in kinds lose their nulls, because an apply cannot
+    /// own them; in custom resources [they can be values](https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#defaulting-and-nullable).
+    /// Values are in the form in which the API server stores them; a Secret's texts are base64, for example.
     pub fn body(&self) -> Object {
         let object = self.written();
         if self.is_rewritten() { rewritten(object) } else { object }
@@ -301,10 +303,11 @@ impl fmt::Display for Hash {
     }
 }
 
-/// Drops nulls, and brings values into the form in which they are stored.
+/// Drops the nulls of built-in kinds and of metadata, and brings values into the form in which they are stored.
 pub(crate) fn rewritten(mut object: Object) -> Object {
-    object.0.values_mut().for_each(drop_nulls);
+    let is_typed = is_built_in(object.group());
     object.0.retain(|_, value| !value.is_null());
+    object.0.iter_mut().filter(|(field, _)| is_typed || *field == "metadata").for_each(|(_, value)| drop_nulls(value));
     bring_into_stored_form(&mut object);
     object
 }

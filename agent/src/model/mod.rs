@@ -3,6 +3,7 @@
 //! share.
 
 pub mod object;
+pub mod built_in;
 pub mod references;
 pub mod manifest_object;
 pub mod yaml;

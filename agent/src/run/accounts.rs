@@ -20,8 +20,8 @@ use tokio::time::Instant;
 
 use super::AgentContext;
 use super::config_sync::ConfigSyncPrograms;
-use crate::io::kubernetes::pages::small_pages;
 use crate::io::kubernetes::client::{APPLY, ApiError, Cluster, JSON};
+use crate::io::kubernetes::pages::small_pages;
 use crate::io::kubernetes::path;
 use crate::model::backoff::Backoff;
 use crate::model::metadata::{RECONCILER_MANAGER, SyncId, label};

@@ -10,8 +10,8 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{Event as WatchEvent, watcher};
 use tokio::sync::mpsc;
 
-use crate::io::kubernetes::pages::small_pages;
 use crate::api::ResourceGroup;
+use crate::io::kubernetes::pages::small_pages;
 use crate::model::metadata::{SyncId, label};
 use crate::model::shared::lock;
 use crate::sync::reporting::ReportMessage;

@@ -193,7 +193,10 @@ fn refusal(finding: &Finding) -> [SyncCondition; 2] {
         error_summary: Some(ErrorSummary::complete(count)),
         ..SyncCondition::default()
     };
-    [condition("Reconciling", "Setup", "Setup stalled".into(), 0), condition("Stalled", "Validation", shortened(text(finding), MESSAGE_BYTES), 1)]
+    [
+        condition("Reconciling", "Setup", "Setup stalled".into(), 0),
+        condition("Stalled", "Validation", shortened(text(finding), MESSAGE_BYTES), 1),
+    ]
 }
 
 fn stage(before: &StageStatus, reported: &Stage, message: &str, now: &Time) -> StageStatus {

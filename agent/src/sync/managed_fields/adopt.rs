@@ -169,8 +169,15 @@ fn take_items(
     let elements: Vec<String> = theirs.keys().filter(|element| *element != ".").cloned().collect();
     for element in elements {
         let one = Map::from_iter(theirs.get(&element).map(|node| (element.clone(), node.clone())));
-        if declared.iter().any(|item| means(item, &one)) {
-            taken |= theirs.remove(&element).is_some();
+        if let Some(item) = declared.iter().find(|item| means(item, &one)) {
+            // In an item that is ours already, a former writer has only added to it.
+            let added = theirs.get(&element).and_then(Value::as_object).filter(|_| ours.contains_key(&element));
+            match added.map(|node| undeclared_items(item, node)).filter(|added| !added.is_empty()) {
+                Some(added) => {
+                    taken |= theirs.insert(element, Value::Object(added.clone())) != Some(Value::Object(added))
+                }
+                None => taken |= theirs.remove(&element).is_some(),
+            }
         } else if one_is_missing && element.starts_with("k:") {
             theirs.remove(&element);
             ours.extend(one);
@@ -178,6 +185,30 @@ fn take_items(
         }
     }
     taken
+}
+
+/// The part of a node that is about items of lists which are not declared.
+fn undeclared_items(declared: &Value, node: &Map<String, Value>) -> Map<String, Value> {
+    let mut left = Map::new();
+    for (key, below) in node.iter().filter_map(|(key, below)| Some((key, below.as_object()?))) {
+        let one = Map::from_iter([(key.clone(), Value::Object(below.clone()))]);
+        let is_declared = |item: &&Value| item_nodes(item, &one).next().is_some();
+        let below = match key.split_once(':') {
+            Some(("f", name)) => undeclared_items(&declared[name], below),
+            Some(("k" | "v", _)) => match declared.as_array().and_then(|items| items.iter().find(is_declared)) {
+                Some(item) => undeclared_items(item, below),
+                None => {
+                    left.extend(one);
+                    continue;
+                }
+            },
+            _ => continue,
+        };
+        if !below.is_empty() {
+            left.insert(key.clone(), Value::Object(below));
+        }
+    }
+    left
 }
 
 #[cfg(test)]
@@ -304,6 +335,32 @@ mod tests {
         let all = theirs.clone();
         let taken = take_fields(&declared, &[&all], &mut theirs, &mut ours);
         (taken, theirs.into(), ours.into())
+    }
+
+    #[test]
+    fn what_is_added_to_an_item_of_ours_stays_with_its_writer() {
+        let declared = object(json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "a"},
+            "spec": {"containers": [{"name": "c", "image": "x", "env": [{"name": "A", "value": "1"}]}]},
+        }));
+        let env = |name: &str| format!("k:{{\"name\":\"{name}\"}}");
+        let whole = json!({".": {}, "f:name": {}, "f:value": {}});
+        let of = |container: Value| json!({"f:spec": {"f:containers": {env("c"): container}}});
+        let container = json!({
+            ".": {}, "f:name": {}, "f:image": {}, "f:terminationMessagePath": {},
+            "f:env": {".": {}, env("A"): whole, env("U"): whole}, "f:args": {}, "f:ports": {"k:{\"containerPort\":1}": {".": {}}},
+        });
+        let theirs = entry("kubectl-edit", "Update", &of(container));
+        let ours = entry(FIELD_MANAGER, "Apply", &of(json!({"f:image": {}, "f:env": {env("A"): {"f:value": {}}}})));
+        let mut entries = vec![theirs.clone(), ours];
+        assert_eq!(names(&adopt(&declared, &mut entries)), ["kubectl-edit"]);
+        let added = json!({"f:env": {env("U"): whole}, "f:ports": {"k:{\"containerPort\":1}": {".": {}}}});
+        assert_eq!(entries[0]["fieldsV1"], of(added));
+        assert_eq!(names(&adopt(&declared, &mut entries)), [""; 0], "nothing is left to take");
+        // An object that was not the sync's is taken over with its items.
+        let mut entries = vec![theirs];
+        adopt(&declared, &mut entries);
+        assert!(!entries[0]["fieldsV1"].to_string().contains("f:env"), "{entries:?}");
     }
 
     #[test]

@@ -3,13 +3,14 @@
 
 use serde_json::{Map, Value};
 
-use super::built_in::{FILLED_NUMBERS, KEPT_TEXTS, MAPS_OF_TEXTS, SELECTORS, is_built_in, is_closed, is_filled_list};
+use super::built_in::{FILLED_NUMBERS, KEPT_TEXTS, MAPS_OF_TEXTS, SELECTORS, is_filled_list};
 use super::coverage::leaves_no_trace;
 use super::entry::{
     ManagedFieldsEntry, Position, has_node, item_of, node_of, nodes_of_item, of_other_versions, our_entry,
 };
 use super::spelling::{same_quantity, same_time};
 use crate::compile::applied_fields::is_reset;
+use crate::model::built_in::{is_built_in, is_closed};
 use crate::model::object::Object;
 
 /// The paths of declared fields whose live value is another: the API server or admission changed it in our own apply, or
@@ -132,7 +133,7 @@ impl Comparison<'_> {
 
     fn value(&mut self, declared: &Value, live: Option<&Value>, ours: Ownership<'_>) {
         let same = match (declared, live) {
-            (Value::Null, _) => true,
+            (Value::Null, live) => self.is_null(live, ours),
             (_, None) => self.is_not_stored(declared, ours),
             (Value::Object(map), Some(live)) if map.is_empty() => self.is_still_empty(live, ours, &SELECTORS),
             (Value::Array(items), Some(live)) if items.is_empty() => self.is_still_empty(live, ours, &[]),
@@ -156,6 +157,17 @@ impl Comparison<'_> {
         if !same {
             self.found.push(self.at.path.clone());
         }
+    }
+
+    /// `false` if another client has given a field of a custom resource a value in the place of a null, which the API server keeps, takes
+    /// for nothing or fills with a default.
+    fn is_null(&self, live: Option<&Value>, ours: Ownership<'_>) -> bool {
+        live.is_none_or(Value::is_null)
+            || self.typed
+            || self.at.is_in_metadata()
+            || self.basis == Basis::Answer
+            || ours.is_ours()
+            || !(self.at.is_owned_whole(self.entries) || self.at.is_owned_in_parts(self.entries))
     }
 
     fn item<'n>(&mut self, items: &'n [Value], index: usize, live: &[Value], list: Ownership<'n>) {
@@ -612,6 +624,28 @@ mod tests {
         assert_eq!(check("a.b", Value::Null, Basis::Answer), [""; 0]);
         assert_eq!(check("a.b", json!({}), Basis::Unknown), [""; 0]);
         assert_eq!(check("apps", Value::Null, Basis::Unknown), [""; 0], "it is not stored");
+    }
+
+    #[test]
+    fn a_value_in_the_place_of_a_declared_null_is_a_difference_where_another_client_owns_it() {
+        let check = |group: &str, live: Value, of: &str, basis| {
+            let kind = |value: Value| {
+                object(json!({"apiVersion": format!("{group}/v1"), "kind": "X", "spec": {"a": 1, "proxy": value}}))
+            };
+            let entry = |manager: &str, fields: Value| -> ManagedFieldsEntry {
+                let entry = json!({"manager": manager, "operation": "Apply", "fieldsV1": {"f:spec": fields}});
+                serde_json::from_value(entry).expect("an entry")
+            };
+            let entries = [entry(of, json!({"f:proxy": {}})), entry(FIELD_MANAGER, json!({"f:a": {}}))];
+            differences(&kind(Value::Null), &kind(live), &entries, basis)
+        };
+        let of_others = |group, live, basis| check(group, live, "other", basis);
+        assert_eq!(of_others("a.b", json!("evil"), Basis::Unknown), [".spec.proxy"]);
+        assert_eq!(of_others("a.b", json!("evil"), Basis::Changed), [".spec.proxy"]);
+        assert_eq!(of_others("a.b", Value::Null, Basis::Changed), [""; 0]);
+        assert_eq!(of_others("a.b", json!("default"), Basis::Answer), [""; 0]);
+        assert_eq!(of_others("apps", json!("x"), Basis::Changed), [""; 0], "built-in kinds have no nulls");
+        assert_eq!(check("a.b", json!("default"), FIELD_MANAGER, Basis::Unknown), [""; 0]);
     }
 
     /// An entry from before the items were there has the empty list.

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::built_in::{STRUCTS, is_built_in, is_closed, is_list_of_items};
+use super::built_in::{STRUCTS, is_list_of_items};
 use super::entry::{ManagedFieldsEntry, Position, node_of, nodes_of_item, of_our_version};
 use crate::compile::applied_fields::{AppliedField, applied_fields};
 use crate::compile::declared::DeclaredObject;
+use crate::model::built_in::{is_built_in, is_closed};
 use crate::model::object::Object;
 
 /// The comparison of an entry with a declared object.
@@ -168,6 +169,8 @@ impl CoverageWalk<'_> {
             // It may be one that is owned as a whole, which another client has removed or filled.
             Value::Object(_) if !self.typed => self.found.unsure.push(self.at.path.clone()),
             Value::Object(map) => map.iter().for_each(|(key, value)| self.below(key, |walk| walk.traceless(value))),
+            // The API server may have kept it, and another client given it a value.
+            Value::Null if !self.typed && !self.at.is_in_metadata() => self.found.unsure.push(self.at.path.clone()),
             Value::Array(_) if self.at.is_in_metadata() => {}
             // Custom resources keep empty lists, so that another client that has removed it leaves no trace; one that has filled it may
             // own it by another name.

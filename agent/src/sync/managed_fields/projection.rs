@@ -2,9 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::built_in::{SELECTORS, is_built_in};
+use super::built_in::SELECTORS;
 use super::coverage::leaves_no_trace;
 use super::entry::{ManagedFieldsEntry, Position, item_nodes, node_of};
+use crate::model::built_in::is_built_in;
 use crate::model::object::Object;
 
 /// The part of a live object that our entry covers: two equal projections mean that no field of ours has changed its value. The order
@@ -61,11 +62,13 @@ impl<'a> Projection<'a> {
     }
 
     /// The declared maps in a map of a custom resource that leaves no trace in our entry: they are there until another client removes
-    /// them.
+    /// them. Of a declared null, the value that is in its place.
     fn without_trace(&mut self, live: &Value, declared: Option<&Value>) -> Option<Value> {
-        let declared = declared.filter(|declared| leaves_no_trace(declared))?.as_object();
         let is_kept = !(self.typed || self.at.path == ".status" || self.at.is_in_metadata());
-        Some(self.map(live.as_object().filter(|_| is_kept)?, &Map::new(), Some(declared?)))
+        match declared.filter(|declared| is_kept && leaves_no_trace(declared))? {
+            Value::Null => Some(live.clone()),
+            declared => Some(self.map(live.as_object()?, &Map::new(), Some(declared.as_object()?))),
+        }
     }
 
     /// `true` for a map or list that is declared empty and whose content is beside what is ours.
@@ -145,6 +148,20 @@ mod tests {
         assert_eq!(whole, json!({"n": 1, "a": {}, "b": {"c": {}}}));
         assert_eq!(kept("a.b", json!({"n": 1, "a": null, "b": {"x": 1}})), json!({"n": 1, "b": {}}));
         assert_eq!(kept("apps", json!({"n": 1, "a": {"x": 1}})), json!({"n": 1}), "it is not stored");
+    }
+
+    #[test]
+    fn what_is_in_the_place_of_a_declared_null_counts() {
+        let kept = |group: &str, live: Value| {
+            let kind = |spec: Value| object(json!({"apiVersion": format!("{group}/v1"), "kind": "X", "spec": spec}));
+            let declared = kind(json!({"n": 1, "proxy": null}));
+            let fields = json!({"f:spec": {"f:n": {}}});
+            projection(&kind(live), fields.as_object().expect("a map"), &declared)["spec"].clone()
+        };
+        for spec in [json!({"n": 1, "proxy": null}), json!({"n": 1, "proxy": "evil"}), json!({"n": 1})] {
+            assert_eq!(kept("a.b", spec.clone()), spec);
+        }
+        assert_eq!(kept("apps", json!({"n": 1, "proxy": "x"})), json!({"n": 1}));
     }
 
     #[test]

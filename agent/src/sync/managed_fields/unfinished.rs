@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value};
 
-use super::built_in::{MAPS_OF_TEXTS, SET_WITH_OTHERS, is_built_in};
+use super::built_in::{MAPS_OF_TEXTS, SET_WITH_OTHERS};
 use super::compare::{Basis, differences};
 use super::entry::{ManagedFieldsEntry, item_of, node_of, nodes_of_item, our_entry};
 use crate::compile::applied_fields::is_reset;
+use crate::model::built_in::is_built_in;
 use crate::model::object::Object;
 
 /// `true` if the answer to an apply is not as declared yet, and the next apply makes it so.

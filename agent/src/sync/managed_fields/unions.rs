@@ -6,8 +6,8 @@
 use serde_json::{Map, Value, json};
 
 use super::adopt::put_our_entry;
-use super::built_in::is_built_in;
 use super::entry::{ManagedFieldsEntry, item_nodes};
+use crate::model::built_in::is_built_in;
 use crate::model::object::Object;
 
 /// A refused field, and the member beside it that is no map. All other members are maps.

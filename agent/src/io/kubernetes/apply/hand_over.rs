@@ -41,7 +41,9 @@ pub(super) async fn hand_over(
     let whole = with_entries(cluster, path, body, whole).await?;
     let is_ours = whole.annotation(annotation::MANAGER) == body.annotation(annotation::MANAGER);
     change_hands(cluster, path, body, whole, |entries| {
-        let from = managed_fields::adopt(body, entries);
+        let mut from = managed_fields::adopt(body, entries);
+        // A user of kubectl who changes an object of the sync hands nothing over.
+        from.retain(|writer| !is_ours || writer.warning.is_some());
         managed_fields::release_running(body, entries);
         if *mode == ApplyMode::Reclaim {
             managed_fields::reclaim(body, entries);

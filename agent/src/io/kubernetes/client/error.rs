@@ -167,9 +167,12 @@ impl ApiError {
         let found = match self {
             Self::Refused(status) if secret => {
                 let message = format!("failed to {doing} {id}: the API server refuses it (HTTP {})", status.code);
-                let of_values = "check the values: each must be text; the server's own words are withheld";
-                let says_nothing = code == Code::InsufficientPermission || hint == MAKE_ANEW;
-                Finding::new(code, message).hint(if says_nothing { hint } else { of_values })
+                let of_values = matches!(status.code, 400 | 422) && hint != MAKE_ANEW;
+                match harmless_words(status) {
+                    Some(words) => Finding::new(code, format!("{message}: {words}")).hint(hint),
+                    None if of_values => Finding::new(code, message).hint(WITHHELD),
+                    None => Finding::new(code, message).hint(hint),
+                }
             }
             _ => Finding::new(code, format!("failed to {doing} {id}: {self}")).hint(hint),
         };
@@ -264,6 +267,45 @@ const TOO_LARGE: &str = "divide it into smaller objects, or keep the data elsewh
 const SLOW: &str = "find out what holds the request up, such as an admission webhook, or raise \
                     spec.override.apiServerTimeout; the agent tries again by itself";
 
+const WITHHELD: &str = "check the values: each must be text; the server's own words are withheld";
+/// The words in which a quota, and the levels of security of Pods, refuse an object.
+const QUOTA: &str = "exceeded quota: ";
+const POD_SECURITY: &str = "violates PodSecurity";
+/// The words with which the message of a policy or a webhook begins: it may quote a value.
+const DENIALS: [&str; 2] = [" denied request", " denied the request"];
+/// The words in which the API server says that it cannot reach a webhook.
+const UNCALLED: &str = "failed to call webhook: Post";
+
+/// The part of a refusal that quotes no value of the object: what refuses it, and the fields that are refused.
+fn harmless_words(status: &Status) -> Option<String> {
+    let message = status.message.as_str();
+    let denial = DENIALS.iter().find_map(|words| Some((message.find(words)?, words)));
+    if let Some((at, words)) = denial {
+        let before = message[..at].rsplit_once(" is forbidden: ").map_or(&message[..at], |(_, denial)| denial);
+        return Some(format!("{before}{words} (its own words are withheld: they may quote a value)"));
+    }
+    if let Some(at) = message.find(QUOTA) {
+        return Some(message[at..].to_owned());
+    }
+    if message.contains(UNCALLED) {
+        return Some(message.to_owned());
+    }
+    let causes = status.details.as_ref().filter(|_| status.code == 422).map(|details| &details.causes);
+    let fields = causes.into_iter().flatten().filter(|cause| !cause.field.is_empty()).map(|cause| {
+        let words = match cause.reason.as_str() {
+            "FieldValueRequired" => "Required value",
+            "FieldValueInvalid" => "Invalid value",
+            "FieldValueNotSupported" => "Unsupported value",
+            "FieldValueForbidden" => "Forbidden",
+            "FieldValueTooLong" => "Too long",
+            "FieldValueDuplicate" => "Duplicate value",
+            other => other,
+        };
+        format!("{}: {words}", cause.field)
+    });
+    Some(fields.collect::<Vec<_>>().join(", ")).filter(|fields| !fields.is_empty())
+}
+
 /// The version of an entry in `metadata.managedFields` that the API server does not serve any more, by its words.
 fn unserved_version(message: &str) -> Option<&str> {
     let (_, version) = message.split_once("request to convert CR to an invalid group/version: ")?;
@@ -295,6 +337,19 @@ fn meaning_of(status: &Status) -> (Code, Retry, &'static str) {
         ),
         StatusCode::UNAUTHORIZED => {
             (Code::ApiServer, Retry::Server(Duration::from_secs(5)), "check the agent's credentials")
+        }
+        StatusCode::FORBIDDEN if status.message.contains(QUOTA) => (
+            Code::InsufficientPermission,
+            Retry::Object,
+            "raise the ResourceQuota that the message names, or delete what takes it up; the agent tries again by itself",
+        ),
+        StatusCode::FORBIDDEN if status.message.contains(POD_SECURITY) => (
+            Code::InsufficientPermission,
+            Retry::Object,
+            "do as the message says in the manifest, or lower the level in the label pod-security.kubernetes.io/enforce of the Namespace",
+        ),
+        StatusCode::FORBIDDEN if DENIALS.iter().any(|words| status.message.contains(words)) => {
+            (Code::InsufficientPermission, Retry::Object, CORRECT)
         }
         StatusCode::FORBIDDEN => (
             Code::InsufficientPermission,
@@ -339,6 +394,36 @@ mod tests {
         assert_eq!((failure.finding.code, failure.retry), (Code::Applier, Retry::Object));
         let text = "failed to apply configmap/shop/..: the request cannot be made: \"..\" cannot be a name";
         assert_eq!(failure.finding.message, text);
+    }
+
+    #[test]
+    fn what_refuses_a_secret_is_told_without_its_values() {
+        let refusal = |code: u16, message: &str, causes: serde_json::Value| {
+            let status = serde_json::json!({"code": code, "message": message, "details": {"causes": causes}});
+            let error = ApiError::Refused(Box::new(serde_json::from_value(status).expect("a Status")));
+            let id = ObjectId::new(&GroupKind::new("", "Secret"), "n", "s");
+            let finding = error.failure("apply", |finding| finding, &id).finding;
+            assert!(!finding.message.contains("hunter2"), "{}", finding.message);
+            let words = finding.message.split_once("refuses it (HTTP ").map(|(_, words)| words.to_owned());
+            (words.expect("it is refused"), finding.hint.unwrap_or_default())
+        };
+        let none = || serde_json::json!([]);
+        let policy = "secrets \"s\" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: hunter2 is weak";
+        let (words, hint) = refusal(422, policy, none());
+        let withheld = "(its own words are withheld: they may quote a value)";
+        assert_eq!(words, format!("422): ValidatingAdmissionPolicy 'p' with binding 'b' denied request {withheld}"));
+        assert_eq!(hint, CORRECT);
+        let (words, _) = refusal(403, "admission webhook \"w.x.y\" denied the request: hunter2", none());
+        assert_eq!(words, format!("403): admission webhook \"w.x.y\" denied the request {withheld}"));
+        let (words, hint) = refusal(403, "secrets \"s\" is forbidden: exceeded quota: q, used: secrets=1", none());
+        assert_eq!(words, "403): exceeded quota: q, used: secrets=1");
+        assert!(hint.contains("ResourceQuota"), "{hint}");
+        let away = "failed calling webhook \"w\": failed to call webhook: Post \"https://x\": connection refused";
+        assert_eq!(refusal(500, away, none()).0, format!("500): {away}"));
+        let causes =
+            serde_json::json!([{"reason": "FieldValueRequired", "field": "data[username]", "message": "hunter2"}]);
+        assert_eq!(refusal(422, "hunter2", causes).0, "422): data[username]: Required value");
+        assert_eq!(refusal(400, "hunter2", none()), ("400)".to_owned(), WITHHELD.to_owned()));
     }
 
     #[test]
