@@ -61,7 +61,7 @@ use server::GitServer;
 /// The branch or revision that a sync follows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Want {
-    /// A branch, without `refs/heads/`, or the tag of this name where there is no such branch.
+    /// A branch, without `refs/heads/`, or the tag of this name where there is no such branch; `HEAD` is the default branch.
     Branch(String),
     /// A tag, a branch, a full ref or the full hash of a commit, looked for in this order; `HEAD` is the default branch.
     Revision(String),
@@ -88,6 +88,7 @@ impl Want {
     /// The refs that can be meant. The first that exists is the one.
     fn candidates(&self) -> Vec<String> {
         let names = match self {
+            Self::Branch(name) if name == "HEAD" => vec![name.clone()],
             Self::Branch(name) => ["refs/heads/", "refs/tags/"].map(|under| format!("{under}{name}")).into(),
             Self::Revision(name) if name == "HEAD" || name.starts_with("refs/") => vec![name.clone()],
             Self::Revision(name) => ["refs/tags/", "refs/heads/", "refs/"].map(|under| format!("{under}{name}")).into(),

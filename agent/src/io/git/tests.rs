@@ -216,6 +216,9 @@ fn a_submodule_is_named_and_not_passed_over() {
         assert_eq!(findings.len(), 1, "{findings:?}");
         assert_eq!(findings[0].message, "charts/module is a submodule, which the agent does not read");
         assert!(findings[0].code.blocks());
+        let error = tree_of(store, commit, "x/charts/module").unwrap_err();
+        assert!(error.message.contains("\"x/charts/module\" is in a submodule"), "{}", error.message);
+        assert_eq!(store.resolve(&branch("HEAD")).unwrap(), commit, "the default branch");
     });
 }
 

@@ -68,7 +68,7 @@ pub(super) fn list(
 ) -> Result<BoundedTree, GitError> {
     let failed = |error| from_gix(&error, shown, &format!("read the files of commit {commit} of"));
     let root = repo.find_object(commit.0).and_then(|object| object.peel_to_tree()).map_err(failed)?.id;
-    let mut trees = Trees { repo, root, directories: HashMap::new(), budget };
+    let mut trees = Trees { repo, root, directories: HashMap::new(), budget, met_submodule: false };
     let located = match links::locate(&mut trees, PathNames::new(), dir.as_bytes()) {
         Err(Stopped::OverLimit(finding)) => return Ok(Err(finding)),
         Err(Stopped::Failed(error)) => return Err(failed(error)),
@@ -78,6 +78,10 @@ pub(super) fn list(
         Located::Entry { names, place, is_directory: true } => (names, place),
         Located::Entry { is_directory: false, .. } => {
             return Err(no_directory(dir, commit, shown, "is a file, not a directory"));
+        }
+        Located::Nothing if trees.met_submodule => {
+            let what = "is in a submodule, which the agent does not read,";
+            return Err(no_directory(dir, commit, shown, what).hint(SUBMODULE));
         }
         Located::Nothing => return Err(no_directory(dir, commit, shown, "does not exist")),
         Located::Outside => return Err(no_directory(dir, commit, shown, "leads out of the repository")),
@@ -193,10 +197,12 @@ impl TreeWalk<'_> {
     }
 }
 
+const SUBMODULE: &str = "Put its files into this repository, or sync its repository by a RootSync of its own.";
+
 /// The objects of a submodule are those of another repository, so without them the commit is not what its author sees.
 fn submodule(path: &BStr) -> Finding {
     Finding::new(Code::Path, format!("{path} is a submodule, which the agent does not read"))
-        .hint("Put its files into this repository, or sync its repository by a RootSync of its own.")
+        .hint(SUBMODULE)
         .at_path(path.to_str_lossy())
 }
 
@@ -213,6 +219,8 @@ struct Trees<'read> {
     /// Directories that were read, so that many links into a large directory stay cheap.
     directories: HashMap<ObjectId, Rc<DirectoryEntries>>,
     budget: &'read mut ReadBudget,
+    /// A submodule was looked up.
+    met_submodule: bool,
 }
 
 impl Directories for Trees<'_> {
@@ -232,7 +240,10 @@ impl Directories for Trees<'_> {
             EntryKind::Tree => DirectoryEntry::Directory(id),
             EntryKind::Blob | EntryKind::BlobExecutable => DirectoryEntry::File(id),
             EntryKind::Link => self.target(id)?.map_or(DirectoryEntry::Nothing, DirectoryEntry::Link),
-            EntryKind::Commit => DirectoryEntry::Nothing,
+            EntryKind::Commit => {
+                self.met_submodule = true;
+                DirectoryEntry::Nothing
+            }
         })
     }
 }

@@ -6,6 +6,7 @@
 mod budget;
 
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::compile::declared::DeclaredSet;
@@ -18,6 +19,7 @@ use crate::sync::plan::order::{is_deleted_with, namespace_of};
 use crate::sync::plan::{Action, Declared, decide};
 
 use super::commit::{Candidate, Held};
+use super::objects::Tracked;
 use super::{Command, Notice, State};
 use budget::{InventoryBefore, Offer};
 
@@ -286,6 +288,13 @@ impl State {
         let mut staying = Vec::new();
         for (id, tracked) in self.objects.all() {
             let is_declared = declared_form(id).is_some();
+            if self.is_needed_only(id, tracked, declared) {
+                let declares = |set: &Arc<DeclaredSet>| set.objects.contains_key(id);
+                if occasion != Occasion::Found && (tracked.recorded || self.in_force.declared.iter().any(declares)) {
+                    prune.recorded.leave_out(id);
+                }
+                continue;
+            }
             let is_new = || (tracked.newer && occasion == Occasion::Found) || tracked.is_being_made();
             let is_measure = !is_declared || !is_new();
             if is_measure && tracked.recorded && occasion == Occasion::Found {
@@ -308,6 +317,13 @@ impl State {
         }
         prune.deletions.retain(|(id, _)| !self.holds_one(id, &staying));
         prune
+    }
+
+    /// `true` for a Namespace that no file declares and that is not the sync's: the record names it all the same.
+    fn is_needed_only(&self, id: &ObjectId, tracked: &Tracked, declared: &DeclaredSet) -> bool {
+        let sets = self.in_force.declared.as_deref().into_iter().chain([declared]);
+        let is_implicit = || sets.filter_map(|set| set.objects.get(id)).any(|object| object.implicit);
+        tracked.live.is_some() && tracked.own().is_none() && is_implicit()
     }
 
     /// `true` if the deletion of an object that is not declared can be judged.

@@ -37,6 +37,12 @@ impl ObjectCounts {
         self.objects += 1;
         self.namespaces += usize::from(id.is_namespace());
     }
+
+    /// Counts this object no more.
+    pub fn leave_out(&mut self, id: &ObjectId) {
+        self.objects = self.objects.saturating_sub(1);
+        self.namespaces = self.namespaces.saturating_sub(usize::from(id.is_namespace()));
+    }
 }
 
 impl<'a> FromIterator<&'a ObjectId> for ObjectCounts {

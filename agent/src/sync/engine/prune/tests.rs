@@ -16,6 +16,7 @@ use serde_json::json;
 use super::super::tests::{applied, declared, deleted, live, offered, recorded};
 use super::*;
 use crate::api::GitStatus;
+use crate::compile::declared::DeclaredObject;
 use crate::model::finding::Code;
 use crate::model::metadata::SyncId;
 use crate::model::object::GroupKind;
@@ -60,6 +61,11 @@ fn commit(name: char) -> String {
 
 impl Scene {
     fn new() -> Self {
+        Self::of(&config_maps(0..20))
+    }
+
+    /// One that is synced at commit `a` with these objects.
+    fn of(set: &Arc<DeclaredSet>) -> Self {
         let state = State::new(Settings {
             sync: SyncId::root("root-sync"),
             in_flight: 100,
@@ -74,7 +80,7 @@ impl Scene {
         });
         let (commands, record) = (Vec::new(), GuardMemory::default());
         let mut scene = Self { state, now: begin(), commands, version: 1, record, deletions: 0 };
-        scene.commit('a', &config_maps(0..20));
+        scene.commit('a', set);
         let kinds = [GroupKind::new("", "ConfigMap"), GroupKind::new("", "Namespace")];
         for kind in kinds {
             scene.step(Event::Listing(kind.clone(), 1));
@@ -100,6 +106,14 @@ impl Scene {
         let mut at = 0;
         while at < self.commands.len() {
             let answer = match &self.commands[at] {
+                // It was there before, and is of nobody.
+                Command::Apply(object, ..) if object.implicit => {
+                    let there = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {
+                        "name": object.id.name(), "uid": "before", "resourceVersion": "1",
+                    }});
+                    let there = serde_json::from_value(there).expect("an object");
+                    Event::Finished(object.id.clone(), Outcome::Read(Box::new(there)))
+                }
                 Command::Apply(object, ..) => {
                     self.version += 1;
                     let set = self.state.in_force.declared.clone().expect("a commit is in force");
@@ -170,6 +184,34 @@ fn an_approval_names_what_goes_and_works_once() {
     scene.settle();
     scene.commit('b', &config_maps(0..5));
     assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
+}
+
+#[test]
+fn an_implicit_namespace_that_was_there_before_is_no_object_of_the_sync() {
+    let set = |names: std::ops::Range<usize>| {
+        let maps = manifests(names).replace("name: kept, ", "name: c0, ");
+        let mut set =
+            (*declared(&format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: default}}\n---\n{maps}"))).clone();
+        set.objects.values_mut().filter(|object| object.id.is_namespace()).for_each(|object| {
+            let mut needed = DeclaredObject::new(object.body());
+            needed.implicit = true;
+            *object = Arc::new(needed);
+        });
+        Arc::new(set)
+    };
+    let renamed = |from: &Arc<DeclaredSet>| {
+        let mut set = (**from).clone();
+        set.objects.retain(|id, _| id.is_namespace());
+        set.objects.extend(declared(&manifests(0..0)).objects.clone());
+        Arc::new(set)
+    };
+    for (names, held) in [(0..0, 0), (1..2, 1)] {
+        let first = set(names);
+        let mut scene = Scene::of(&first);
+        scene.commit('b', &renamed(&first));
+        scene.settle();
+        assert_eq!(scene.held().len(), held, "{:?}", scene.held());
+    }
 }
 
 #[test]
