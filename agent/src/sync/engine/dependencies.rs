@@ -33,6 +33,7 @@ impl State {
         self.objects.marked(Mark::Terminating).next().is_some()
             || self.objects.marked(Mark::Untold).any(|id| !self.is_stranger(id))
             || self.are_values_pending()
+            || !self.schemas.is_empty()
             || self
                 .objects
                 .awaited()

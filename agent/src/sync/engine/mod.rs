@@ -23,6 +23,7 @@ mod prune;
 mod queue;
 mod recording;
 mod report;
+mod schemas;
 mod trace;
 mod values;
 mod versions;
@@ -51,6 +52,7 @@ use others::Others;
 use prune::Prunes;
 use recording::Recording;
 use report::PendingReport;
+use schemas::ChangedSchemas;
 use values::Values;
 
 pub use changes::{DeclaredChange, DeclaredChanges};
@@ -134,6 +136,7 @@ pub struct State {
     held: Option<Held>,
     prunes: Prunes,
     restoring: Restoring,
+    schemas: ChangedSchemas,
     in_force: InForce,
     kinds: Kinds,
     objects: Objects,
@@ -168,6 +171,7 @@ impl State {
             held: None,
             prunes: Prunes::after(std::mem::take(&mut settings.memory)),
             restoring: Restoring::default(),
+            schemas: ChangedSchemas::default(),
             in_force: InForce::default(),
             objects,
             values: Values::default(),
@@ -234,6 +238,7 @@ impl State {
         self.fire_timers(now);
         self.judge_found(now);
         self.search_kinds(now);
+        self.apply_by_changed_schemas(now);
         self.dispatch(now);
         if self.prunes.is_judging() {
             // Deletions that turned out at their turn not to be judged.
@@ -257,6 +262,7 @@ impl State {
             self.next_judgement(),
             self.others.wait_until(),
             self.values.next_read(),
+            self.schemas.next(),
         ];
         times.into_iter().flatten().min()
     }
