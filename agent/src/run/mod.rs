@@ -263,8 +263,7 @@ async fn lead(
     let of_work = Arc::clone(&context);
     let mut work = std::pin::pin!(async move {
         let Some(flags) = source else {
-            sync_objects::serve(of_work, told, stop).await;
-            return Ok(true);
+            return sync_objects::serve(of_work, told, stop).await.map(|()| true);
         };
         tokio::select! {
             () = standby::led(&of_work) => {}

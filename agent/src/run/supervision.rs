@@ -4,6 +4,8 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::FutureExt as _;
+use futures::future::pending;
+use tokio::task::JoinSet;
 
 use crate::io::serve::Metrics;
 
@@ -24,9 +26,28 @@ pub(super) fn supervised<T>(work: impl Future<Output = T>) -> impl Future<Output
     AssertUnwindSafe(work).catch_unwind().map(Result::ok)
 }
 
+/// Waits until one of the tasks panics. Those that end are done.
+pub(super) async fn broken_down(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if ended.is_err_and(|error| error.is_panic()) {
+            return;
+        }
+    }
+    pending().await
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn tasks_that_end_are_done_and_one_that_panics_is_told() {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async {});
+        assert!(broken_down(&mut tasks).now_or_never().is_none());
+        tasks.spawn(async { panic!("as the test wants it") });
+        broken_down(&mut tasks).await;
+    }
 
     #[tokio::test]
     async fn a_task_that_breaks_down_is_told_from_one_that_ends() {

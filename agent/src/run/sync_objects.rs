@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -28,6 +29,7 @@ use super::rbac;
 use super::records;
 use super::removal;
 use super::standby::led;
+use super::supervision::broken_down;
 use super::sync;
 use super::syncs::{Syncs, perform};
 use super::task::SyncTask;
@@ -51,11 +53,14 @@ const OF_EACH: Duration = Duration::from_micros(500);
 
 /// Serves sync objects until the process is told to stop, then lets each sync finish its requests in flight. Nothing is written before
 /// this agent leads.
+///
+/// # Errors
+/// When a part broke down that all syncs need. The process must end then, to be started anew.
 pub(super) async fn serve(
     context: Arc<AgentContext>,
     commits: mpsc::UnboundedReceiver<CommitMessage>,
     mut stop: watch::Receiver<bool>,
-) {
+) -> anyhow::Result<()> {
     let client = context.cluster.client.clone();
     let ((settings, known), (default, facts)) =
         (watch::channel(KnownSettings::default()), watch::channel(Default::default()));
@@ -95,12 +100,16 @@ pub(super) async fn serve(
         perform(context, id, work).instrument(span).boxed()
     });
     let mut objects = SyncObjects::new(of_context, syncs, (known, default, accounts));
-    tokio::select! {
-        () = objects.follow(events) => {}
+    let ended = tokio::select! {
+        () = objects.follow(events) => Ok(()),
         // A closed channel is a stop too.
-        _ = stop.wait_for(|stop| *stop) => {}
-    }
+        _ = stop.wait_for(|stop| *stop) => Ok(()),
+        () = broken_down(&mut tasks) => {
+            Err(anyhow!("a part of the agent that all syncs need broke down, as the log says; start the agent again"))
+        }
+    };
     objects.syncs.stop().await;
+    ended
 }
 
 /// The sync objects of the cluster.
