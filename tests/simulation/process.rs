@@ -157,7 +157,8 @@ impl World {
             kinds,
             recorded,
             git: Arc::default(),
-            last_in_force: (!last.is_empty()).then(|| SourceCommit { commit: last, git: Arc::default() }),
+            layout: Default::default(),
+            last_in_force: (!last.is_empty()).then(|| SourceCommit { commit: last, ..Default::default() }),
         };
         self.laws.approved.retain(|(other, _)| *other != index);
         settings.approval.iter().for_each(|approval| self.laws.approve(index, approval));

@@ -58,8 +58,10 @@ pub(crate) fn older_ones_are_no_drift(kind: Kind) -> Result<()> {
     (4..8).try_for_each(|time| touch(&cluster, time))?;
     audited(cluster.now()?)?;
     let writes = cluster.writes(from)?;
-    let writes: Vec<_> = writes.iter().filter(|write| write.namespace == OLD).collect();
-    ensure!(writes.is_empty(), "{writes:#?}");
+    let writes = writes.iter().filter(|write| write.namespace == OLD);
+    // The commit has changed the CRD: its object is applied again once, which changes nothing.
+    let (again, others): (Vec<_>, Vec<_>) = writes.partition(|write| write.resource == "widgets");
+    ensure!(again.len() <= 1 && others.is_empty(), "{again:#?} {others:#?}");
 
     // What is drift is put back all the same, and told.
     let field = |path: &str| if path.contains("autoscaling") { "maxReplicas" } else { "size" };

@@ -24,7 +24,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use options::{
-    ClosedFiles, CompileOptions, DynamicSelectors, NamespaceLabels, NamespaceStrategy, RepoScope, SourceFormat,
+    ClosedFiles, CompileOptions, DynamicSelectors, Layout, NamespaceLabels, NamespaceStrategy, RepoScope, SourceFormat,
 };
 #[cfg(feature = "cluster")]
 pub(crate) use validate::not_base64;

@@ -34,6 +34,45 @@ pub enum NamespaceStrategy {
     Explicit,
 }
 
+/// The rules by which files become objects: the same files declare other objects by other ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// The meaning of directories.
+    pub format: SourceFormat,
+    /// The treatment of Namespaces that are used and not declared.
+    pub namespaces: NamespaceStrategy,
+}
+
+impl Layout {
+    const ALL: [(Self, &'static str); 4] = [
+        (Self::of(SourceFormat::Hierarchy, NamespaceStrategy::Implicit), "hierarchy"),
+        (Self::of(SourceFormat::Hierarchy, NamespaceStrategy::Explicit), "hierarchy/explicit"),
+        (Self::of(SourceFormat::Unstructured, NamespaceStrategy::Implicit), "unstructured"),
+        (Self::of(SourceFormat::Unstructured, NamespaceStrategy::Explicit), "unstructured/explicit"),
+    ];
+
+    const fn of(format: SourceFormat, namespaces: NamespaceStrategy) -> Self {
+        Self { format, namespaces }
+    }
+
+    /// Its name in an annotation.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(layout, _)| *layout == self).map_or("", |(_, name)| name)
+    }
+
+    /// The layout of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, of)| *of == name).map(|(layout, _)| *layout)
+    }
+}
+
+/// As a sync object has it that says nothing of it.
+impl Default for Layout {
+    fn default() -> Self {
+        Self::of(SourceFormat::Hierarchy, NamespaceStrategy::Implicit)
+    }
+}
+
 /// The labels of live Namespaces, by the names of these.
 pub type NamespaceLabels = BTreeMap<String, BTreeMap<String, String>>;
 

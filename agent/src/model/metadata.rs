@@ -73,6 +73,8 @@ pub mod annotation {
     pub const PASSED_PRUNES: &str = "configsync.gke.io/passed-prunes";
     /// Agent, on the first ResourceGroup of a sync: `true` while deletions are held because the record before was lost.
     pub const RECORD_LOST: &str = "configsync.gke.io/record-lost";
+    /// Agent, on the first ResourceGroup of a sync: the layout of the commit in force, as in `unstructured/explicit`.
+    pub const LAYOUT_IN_FORCE: &str = "configsync.gke.io/layout-in-force";
     /// User: `detach` leaves the object in the cluster when its manifest is removed. System: `detach` on special and on implicit
     /// Namespaces.
     pub const DELETION: &str = "client.lifecycle.config.k8s.io/deletion";

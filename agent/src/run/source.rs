@@ -12,7 +12,7 @@ use super::task::SyncTask;
 use crate::api::{GitStatus, SHORTEST_PERIOD};
 use crate::compile::declared::{DeclaredSet, Undeclared};
 use crate::compile::kind_scopes::KindScopes;
-use crate::compile::{ClosedFiles, CompileOptions, DynamicSelectors, NamespaceStrategy, RepoScope};
+use crate::compile::{ClosedFiles, CompileOptions, DynamicSelectors, RepoScope};
 use crate::io::credentials::AgeKeySecret;
 use crate::io::git::{Reach, Want};
 use crate::io::source::{DefinedKinds, KeptSource, Source, SourceCluster, follow};
@@ -117,10 +117,7 @@ fn source(context: &AgentContext, task: &SyncTask) -> Source {
             cluster_name: cluster_name.clone(),
             sync: Some(sync.clone()),
             source_dir: git.directory(),
-            namespaces: match task.implicit_namespaces {
-                true => NamespaceStrategy::Implicit,
-                false => NamespaceStrategy::Explicit,
-            },
+            namespaces: task.layout().namespaces,
             kinds: Ok(KindScopes::default()),
             report_unknown_kinds: true,
             previous_crds: BTreeSet::new(),

@@ -221,18 +221,20 @@ fn last_in_force(context: &AgentContext, task: &SyncTask, object: Option<&SyncOb
     let last = &object?.status.sync;
     if task.removal.is_some() {
         let commit = if last.commit.is_empty() { NO_COMMIT.to_owned() } else { last.commit.clone() };
-        return Some(SourceCommit { commit, git: Arc::new(task.git.status()) });
+        return Some(SourceCommit { commit, git: Arc::new(task.git.status()), layout: task.layout() });
     }
     let git = last
         .git_status
         .clone()
         .filter(|git| !last.commit.is_empty() && context.options.local_repositories.allow(&git.repo))?;
-    Some(SourceCommit { commit: last.commit.clone(), git: Arc::new(git) })
+    Some(SourceCommit { commit: last.commit.clone(), git: Arc::new(git), layout: task.layout() })
 }
 
 fn settings(followed: &Instructions, recorded: RecordedInventory, last_in_force: Option<SourceCommit>) -> Settings {
     let task = &followed.task;
     let RecordedInventory { memory, kinds, objects, .. } = recorded;
+    let layout = memory.layout.filter(|_| task.removal.is_none()).unwrap_or_else(|| task.layout());
+    let last_in_force = last_in_force.map(|last| SourceCommit { layout, ..last });
     Settings {
         sync: task.sync.clone(),
         in_flight: IN_FLIGHT,
@@ -243,6 +245,7 @@ fn settings(followed: &Instructions, recorded: RecordedInventory, last_in_force:
         recorded: objects,
         memory,
         git: Arc::new(task.git.status()),
+        layout: task.layout(),
         last_in_force,
     }
 }
@@ -464,7 +467,8 @@ impl Driver<'_> {
         self.stalled = None;
         self.runner.tell(ReportMessage::Spec(task.facts()));
         let (git, reconcile_timeout) = (Arc::new(task.git.status()), task.reconcile_timeout);
-        self.step(Event::SpecChanged(Box::new(SpecChange { git, reconcile_timeout })));
+        let layout = task.layout();
+        self.step(Event::SpecChanged(Box::new(SpecChange { git, layout, reconcile_timeout })));
     }
 
     /// Writes the state in which the sync ends. Returns the time at which it has to have ended.

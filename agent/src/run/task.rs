@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::api::{GitSpec, Removal};
-use crate::compile::SourceFormat;
+use crate::compile::{Layout, NamespaceStrategy, SourceFormat};
 use crate::io::kubernetes::client::Cluster;
 use crate::io::reports::SyncObject;
 use crate::model::metadata::SyncId;
@@ -46,6 +46,15 @@ impl SyncTask {
     pub(super) fn cluster(&self, cluster: &Cluster) -> Cluster {
         let cluster = cluster.with_time_limit(self.api_server_timeout);
         if self.object.is_some() { cluster.acting_as(&self.sync) } else { cluster }
+    }
+
+    /// The rules by which files become objects.
+    pub(super) fn layout(&self) -> Layout {
+        let namespaces = match self.implicit_namespaces {
+            true => NamespaceStrategy::Implicit,
+            false => NamespaceStrategy::Explicit,
+        };
+        Layout { format: self.format, namespaces }
     }
 
     /// The part of the spec that reports depend on.

@@ -427,7 +427,7 @@ mod tests {
     fn the_source_is_asked_after_an_older_commit_was_compiled() {
         let now = Instant::now();
         let (mut polling, _) = compiled(now, false);
-        let before = SourceCommit { commit: "b".repeat(40), git: Default::default() };
+        let before = SourceCommit { commit: "b".repeat(40), git: Default::default(), ..Default::default() };
         let wanted = PollingEvent::RestoreWanted(before.clone());
         assert_eq!(polling.step(wanted, now), PollingAction::Restore(before));
         assert_eq!(polling.step(PollingEvent::Restored, now), PollingAction::Ask);

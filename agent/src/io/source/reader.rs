@@ -16,7 +16,8 @@ use crate::api::GitStatus;
 use crate::compile::declared::DeclaredSet;
 use crate::compile::parse::{AgeKeys, ParsedFile};
 use crate::compile::{
-    ClosedFiles, CompileOptions, DynamicSelectors, NamespaceLabels, SourceFormat, compile_again, dynamically_selected,
+    ClosedFiles, CompileOptions, DynamicSelectors, Layout, NamespaceLabels, SourceFormat, compile_again,
+    dynamically_selected,
 };
 use crate::io::budget::ReadBudget;
 use crate::io::git::{Commit, FailureClass, GitError, Remote, Want};
@@ -231,15 +232,16 @@ impl Reader {
     /// [`Event::Restored`], without a declared set when the commit cannot be read any more or has errors. Objects of sealed files that
     /// no key opens any more are left as they are. `None` if the live Namespaces have to be known first.
     ///
-    /// A commit of another source is read from there, with the layout of this one, and with its credentials if both are on one
-    /// server: those of the other are not known any more.
+    /// A commit of another source, or of another layout, is read from there, with the credentials of this one if both are on one server:
+    /// those of the other are not known any more.
     pub(super) fn restore(&mut self, last: SourceCommit, facts: ClusterFacts) -> Option<Event> {
-        let SourceCommit { commit: name, git } = last.clone();
-        let is_this = git.repo == shown(&self.source.git.repo) && git.dir == self.source.dir;
+        let SourceCommit { commit: name, git, layout } = last.clone();
+        let is_of_this = git.repo == shown(&self.source.git.repo) && git.dir == self.source.dir;
+        let is_this = is_of_this && layout == self.layout();
         let compiled = Commit::from_hex(&name).map(|commit| match is_this {
             true => self.compile_admitted((commit, Admission::InForce), facts, None),
             false => {
-                let mut other = self.of(&git, &name);
+                let mut other = self.of(&git, &name, layout);
                 let compiled = other.compile_admitted((commit, Admission::InForce), facts, None);
                 self.has_sealed |= other.has_sealed;
                 compiled
@@ -263,6 +265,11 @@ impl Reader {
         Some(Event::Restored { commit: name, declared })
     }
 
+    fn layout(&self) -> Layout {
+        let CompileOptions { format, namespaces, .. } = self.source.settings;
+        Layout { format, namespaces }
+    }
+
     /// Brings the kinds that the sync's CRDs define so far, which are to be known before the first compilation.
     pub(super) fn defined(&self) -> Option<Shared<DefinedKinds>> {
         self.defined.clone()
@@ -276,13 +283,14 @@ impl Reader {
     }
 
     /// A reader of a commit of another source.
-    fn of(&mut self, git: &GitStatus, commit: &str) -> Self {
+    fn of(&mut self, git: &GitStatus, commit: &str, layout: Layout) -> Self {
         self.take_defined_kinds();
         let mut source = self.source.clone();
         source.git.repo.clone_from(&git.repo);
         source.want = Want::Revision(commit.to_owned());
         source.dir.clone_from(&git.dir);
         source.settings.source_dir.clone_from(&git.dir);
+        (source.settings.format, source.settings.namespaces) = (layout.format, layout.namespaces);
         let previous_crds = self.previous_crds.clone();
         let (repositories, changed) = (Arc::clone(&self.repositories), Arc::clone(&self.changed));
         let new = Self::new(source, repositories, changed, oneshot::channel().1);

@@ -75,7 +75,8 @@ impl State {
             self.commands.push(Command::Notice(Notice::Failed(finding.clone())));
         }
         let same = self.in_force.source.commit == commit && declared.as_ref().is_some_and(|set| self.is_in_force(set));
-        let source = SourceCommit { commit: commit.clone(), git: Arc::clone(&self.settings.git) };
+        let (git, layout) = (Arc::clone(&self.settings.git), self.settings.layout);
+        let source = SourceCommit { commit: commit.clone(), git, layout };
         let candidate = declared.filter(|_| !same).and_then(|declared| match Candidate::new(source, declared) {
             Ok(candidate) => Some(candidate),
             Err(cycle) => {
@@ -108,12 +109,13 @@ impl State {
 
     /// Another spec is to be followed. Candidates of the source before are dropped, and what is in force stays so.
     pub(super) fn spec_changed(&mut self, spec: SpecChange) {
-        let SpecChange { git, reconcile_timeout } = spec;
+        let SpecChange { git, layout, reconcile_timeout } = spec;
         if git != self.settings.git {
             self.prunes.forget_approvals();
             self.withdraw_deletions();
         }
         self.settings.git = git;
+        self.settings.layout = layout;
         self.settings.reconcile_timeout = reconcile_timeout;
         self.in_force.respecified = true;
         self.source = Stage { git: Arc::clone(&self.settings.git), ..Stage::default() };
@@ -285,6 +287,7 @@ impl State {
         let waiting_since = self.in_force.waiting_since.filter(|_| self.in_force.source == source);
         self.in_force = InForce { source, declared: Some(declared), order, waiting_since, respecified: false };
         self.held.take_if(|held| held.candidate.is_none());
+        self.prunes.in_force(self.in_force.source.layout);
         if grows || self.has_more_to_remember() {
             self.record();
         }

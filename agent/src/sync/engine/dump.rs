@@ -168,6 +168,7 @@ mod tests {
             recorded: BTreeSet::new(),
             memory: Default::default(),
             git: Default::default(),
+            layout: Default::default(),
             last_in_force: None,
         })
     }

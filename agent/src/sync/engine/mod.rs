@@ -36,6 +36,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::api::GitStatus;
+use crate::compile::Layout;
 use crate::compile::declared::{DeclaredObject, DeclaredSet};
 use crate::model::finding::Code;
 use crate::model::metadata::SyncId;
@@ -88,6 +89,8 @@ pub struct Settings {
     pub memory: GuardMemory,
     /// The source, as the status names it.
     pub git: Arc<GitStatus>,
+    /// The rules by which files become objects.
+    pub layout: Layout,
     /// The commit that was in force when the process before ended, from the sync's status.
     pub last_in_force: Option<SourceCommit>,
 }
@@ -99,6 +102,8 @@ pub struct SourceCommit {
     pub commit: String,
     /// The source.
     pub git: Arc<GitStatus>,
+    /// The rules by which its files become objects.
+    pub layout: Layout,
 }
 
 /// The commit that the cluster is kept at.

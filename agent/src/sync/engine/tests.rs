@@ -145,6 +145,7 @@ pub(super) fn begin_sync(set: &Arc<DeclaredSet>, reconcile_timeout: Duration, no
         recorded: BTreeSet::new(),
         memory: Default::default(),
         git: Default::default(),
+        layout: Default::default(),
         last_in_force: None,
     });
     state.step(compiled(set), now);

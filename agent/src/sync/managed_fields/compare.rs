@@ -8,7 +8,7 @@ use super::coverage::leaves_no_trace;
 use super::entry::{
     ManagedFieldsEntry, Position, has_node, item_of, node_of, nodes_of_item, of_other_versions, our_entry,
 };
-use super::spelling::{same_quantity, same_time};
+use super::spelling::{same_number, same_quantity, same_time};
 use crate::compile::applied_fields::is_reset;
 use crate::model::built_in::{is_built_in, is_closed};
 use crate::model::object::Object;
@@ -149,6 +149,7 @@ impl Comparison<'_> {
             }
             (declared, Some(live)) => {
                 declared == live
+                    || same_number(declared, live)
                     || same_quantity(declared, live)
                     || self.typed && same_time(declared, live)
                     || self.is_filled(declared, ours)

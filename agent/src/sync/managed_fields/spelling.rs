@@ -11,6 +11,14 @@ pub(super) fn same_quantity(a: &Value, b: &Value) -> bool {
     }
 }
 
+/// `1e19` and `10000000000000000000`: what is no 64-bit integer is a double to the API server, which writes it as it likes.
+pub(super) fn same_number(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => !(a.is_i64() && b.is_i64()) && a.as_f64() == b.as_f64(),
+        _ => false,
+    }
+}
+
 /// `2026-01-01T02:00:00+02:00` and `2026-01-01T00:00:00Z`: the API server writes times in UTC, and most of them in whole seconds.
 pub(super) fn same_time(declared: &Value, live: &Value) -> bool {
     let time = |value: &Value| value.as_str().and_then(|text| text.parse::<Timestamp>().ok());
@@ -61,6 +69,21 @@ fn quantity(value: &Value) -> Option<i128> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn doubles_are_the_same_however_they_are_written() {
+        for (declared, live, same) in [
+            ("1e19", "10000000000000000000", true),
+            ("12345678901234567890", "12345678901234567000", true),
+            ("12345678901234567890.0", "12345678901234567168", true),
+            ("1e19", "10000000000000002048", false),
+            ("9007199254740993", "9007199254740992", false),
+            ("1.5", "1.5000000000000001", true),
+        ] {
+            let value = |text: &str| serde_json::from_str::<Value>(text).expect("a number");
+            assert_eq!(same_number(&value(declared), &value(live)), same, "{declared} {live}");
+        }
+    }
 
     #[test]
     fn spellings_of_one_time_are_equal() {

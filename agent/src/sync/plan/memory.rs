@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest as _, Sha256};
 
+use crate::compile::Layout;
 use crate::model::metadata::annotation;
 use crate::model::object::ObjectId;
 use crate::sync::moment::Moment;
@@ -34,6 +35,8 @@ pub struct GuardMemory {
     pub passed: BTreeSet<PruneMark>,
     /// The proof that an object is the sync's own.
     pub proof: Proof,
+    /// The layout of the commit in force; `None` before there is one.
+    pub layout: Option<Layout>,
 }
 
 /// A digest of one deletion that was let pass.
@@ -54,7 +57,8 @@ pub type GuardNotes = BTreeMap<&'static str, String>;
 
 impl GuardMemory {
     /// Keys of the annotations.
-    pub const KEYS: [&'static str; 3] = [annotation::RECENT_PRUNES, annotation::PASSED_PRUNES, annotation::RECORD_LOST];
+    pub const KEYS: [&'static str; 4] =
+        [annotation::RECENT_PRUNES, annotation::PASSED_PRUNES, annotation::RECORD_LOST, annotation::LAYOUT_IN_FORCE];
 
     /// The facts about a sync that cannot have a record.
     pub fn without_record() -> Self {
@@ -65,7 +69,8 @@ impl GuardMemory {
     pub fn notes(&self, now: &Moment) -> GuardNotes {
         let passed: Vec<String> = self.passed.iter().take(PASSED).map(|mark| format!("{:08x}", mark.0)).collect();
         let lost = if self.proof == Proof::Approval { "true" } else { "" };
-        let values = [self.recent.text(now), passed.join(" "), lost.to_owned()];
+        let layout = self.layout.map_or("", Layout::name);
+        let values = [self.recent.text(now), passed.join(" "), lost.to_owned(), layout.to_owned()];
         Self::KEYS.into_iter().zip(values).filter(|(_, value)| !value.is_empty()).collect()
     }
 
@@ -77,13 +82,16 @@ impl GuardMemory {
             recent: RecentPrunes::parse(text(annotation::RECENT_PRUNES), now),
             passed: marks.filter_map(|mark| u32::from_str_radix(mark, 16).ok().map(PruneMark)).collect(),
             proof: if text(annotation::RECORD_LOST).is_empty() { Proof::Record } else { Proof::Approval },
+            layout: Layout::parse(text(annotation::LAYOUT_IN_FORCE)),
         }
     }
 
     /// `true` if a record with these facts is as good as one with the newer ones. Marks of deletions that are carried out do no
-    /// harm.
+    /// harm, and a record of an older agent gets the layout with the next write.
     pub fn is_up_to_date(&self, newer: &Self) -> bool {
-        self.recent == newer.recent && self.proof == newer.proof && self.passed.is_superset(&newer.passed)
+        (&self.recent, self.proof) == (&newer.recent, newer.proof)
+            && self.passed.is_superset(&newer.passed)
+            && (self.layout.is_none() || self.layout == newer.layout)
     }
 }
 
@@ -102,7 +110,9 @@ mod tests {
         assert_eq!(passed.len(), 2);
         let mut recent = RecentPrunes::default();
         recent.add(2, 30, now.instant);
-        let memory = GuardMemory { recent, passed, proof: Proof::Approval };
+        let layout = Layout::parse("unstructured/explicit");
+        assert!(layout.is_some());
+        let memory = GuardMemory { recent, passed, proof: Proof::Approval, layout };
         assert_eq!(GuardMemory::of(&memory.notes(&now), &now), memory);
         assert_eq!(GuardMemory::default().notes(&now), GuardNotes::new());
         assert!(memory.is_up_to_date(&GuardMemory { passed: BTreeSet::new(), ..memory.clone() }));

@@ -68,6 +68,7 @@ fn settings() -> Settings {
         recorded: BTreeSet::new(),
         memory: GuardMemory::default(),
         git: Arc::default(),
+        layout: Default::default(),
         last_in_force: None,
     }
 }
@@ -242,7 +243,7 @@ impl World {
             memory: self.memory.clone(),
             kinds,
             recorded: self.record.clone(),
-            last_in_force: self.reported.clone().map(|commit| SourceCommit { commit, git: Arc::default() }),
+            last_in_force: self.reported.clone().map(|commit| SourceCommit { commit, ..Default::default() }),
             ..settings()
         });
         self.compile_newest();

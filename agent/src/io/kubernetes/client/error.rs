@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use kube::core::Status;
+use kube::core::response::StatusCause;
 
 use crate::io::kubernetes::limited::OversizedAnswer;
 use crate::model::duration::format_duration;
@@ -167,12 +168,12 @@ impl ApiError {
         let found = match self {
             Self::Refused(status) if secret => {
                 let message = format!("failed to {doing} {id}: the API server refuses it (HTTP {})", status.code);
-                let of_values = matches!(status.code, 400 | 422) && hint != MAKE_ANEW;
-                match harmless_words(status) {
-                    Some(words) => Finding::new(code, format!("{message}: {words}")).hint(hint),
-                    None if of_values => Finding::new(code, message).hint(WITHHELD),
-                    None => Finding::new(code, message).hint(hint),
-                }
+                let of_values = matches!(status.code, 400 | 422) && hint != MAKE_ANEW && !lacks_values(status);
+                let message = match harmless_words(status) {
+                    Some(words) => format!("{message}: {words}"),
+                    None => message,
+                };
+                Finding::new(code, message).hint(if of_values { WITHHELD } else { hint })
             }
             _ => Finding::new(code, format!("failed to {doing} {id}: {self}")).hint(hint),
         };
@@ -273,14 +274,30 @@ const QUOTA: &str = "exceeded quota: ";
 const POD_SECURITY: &str = "violates PodSecurity";
 /// The words with which the message of a policy or a webhook begins: it may quote a value.
 const DENIALS: [&str; 2] = [" denied request", " denied the request"];
+/// The reason of a cause that a field is missing.
+const REQUIRED: &str = "FieldValueRequired";
 /// The words in which the API server says that it cannot reach a webhook.
 const UNCALLED: &str = "failed to call webhook: Post";
+
+fn denial(message: &str) -> Option<(usize, &str)> {
+    DENIALS.iter().find_map(|words| Some((message.find(words)?, *words)))
+}
+
+fn causes(status: &Status) -> impl Iterator<Item = &StatusCause> {
+    let causes = status.details.iter().filter(|_| status.code == 422).flat_map(|details| &details.causes);
+    causes.filter(|cause| !cause.field.is_empty())
+}
+
+/// `true` if no value of the object is refused.
+fn lacks_values(status: &Status) -> bool {
+    let all_lack = causes(status).all(|cause| cause.reason == REQUIRED) && causes(status).next().is_some();
+    all_lack || denial(&status.message).is_some()
+}
 
 /// The part of a refusal that quotes no value of the object: what refuses it, and the fields that are refused.
 fn harmless_words(status: &Status) -> Option<String> {
     let message = status.message.as_str();
-    let denial = DENIALS.iter().find_map(|words| Some((message.find(words)?, words)));
-    if let Some((at, words)) = denial {
+    if let Some((at, words)) = denial(message) {
         let before = message[..at].rsplit_once(" is forbidden: ").map_or(&message[..at], |(_, denial)| denial);
         return Some(format!("{before}{words} (its own words are withheld: they may quote a value)"));
     }
@@ -290,18 +307,10 @@ fn harmless_words(status: &Status) -> Option<String> {
     if message.contains(UNCALLED) {
         return Some(message.to_owned());
     }
-    let causes = status.details.as_ref().filter(|_| status.code == 422).map(|details| &details.causes);
-    let fields = causes.into_iter().flatten().filter(|cause| !cause.field.is_empty()).map(|cause| {
-        let words = match cause.reason.as_str() {
-            "FieldValueRequired" => "Required value",
-            "FieldValueInvalid" => "Invalid value",
-            "FieldValueNotSupported" => "Unsupported value",
-            "FieldValueForbidden" => "Forbidden",
-            "FieldValueTooLong" => "Too long",
-            "FieldValueDuplicate" => "Duplicate value",
-            other => other,
-        };
-        format!("{}: {words}", cause.field)
+    let fields = causes(status).map(|cause| match cause.reason.as_str() {
+        REQUIRED => format!("{}: Required value", cause.field),
+        // A key may be a value that stands in the wrong place.
+        reason => format!("{}: {reason}", cause.field.split('[').next().unwrap_or_default()),
     });
     Some(fields.collect::<Vec<_>>().join(", ")).filter(|fields| !fields.is_empty())
 }
@@ -422,7 +431,12 @@ mod tests {
         assert_eq!(refusal(500, away, none()).0, format!("500): {away}"));
         let causes =
             serde_json::json!([{"reason": "FieldValueRequired", "field": "data[username]", "message": "hunter2"}]);
-        assert_eq!(refusal(422, "hunter2", causes).0, "422): data[username]: Required value");
+        let (words, hint) = refusal(422, "hunter2", causes);
+        assert_eq!((words.as_str(), hint.as_str()), ("422): data[username]: Required value", CORRECT));
+        let causes =
+            serde_json::json!([{"reason": "FieldValueInvalid", "field": "data[hunter2]", "message": "hunter2"}]);
+        let (words, hint) = refusal(422, "hunter2", causes);
+        assert_eq!((words.as_str(), hint.as_str()), ("422): data: FieldValueInvalid", WITHHELD));
         assert_eq!(refusal(400, "hunter2", none()), ("400)".to_owned(), WITHHELD.to_owned()));
     }
 

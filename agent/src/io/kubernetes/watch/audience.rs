@@ -5,6 +5,7 @@
 //! grow with the number of syncs. If the label names another follower than before, the object is gone for the one before.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use crate::io::kubernetes::pages::{NAMED, part_of_one};
@@ -23,13 +24,18 @@ pub(super) enum News {
     Gone,
 }
 
+/// A keyed hash of the identity of an object.
+type ObjectKey = u64;
+
 /// The followers of one kind.
 #[derive(Default)]
 pub(super) struct Audience {
     followers: BTreeMap<FollowerId, Member>,
     labels: BTreeMap<Arc<str>, FollowerId>,
-    /// The follower that was last shown an object because of its label.
-    shown: HashMap<ObjectId, FollowerId>,
+    /// The follower that was last shown an object because of its label, by the key of the object: others can give any number of objects a
+    /// label.
+    shown: HashMap<ObjectKey, FollowerId>,
+    keys: RandomState,
     list: Option<OpenList>,
 }
 
@@ -52,10 +58,10 @@ pub(super) struct Own {
 struct OpenList {
     members: BTreeSet<FollowerId>,
     /// The next [`Audience::shown`]; `None` if the list is not for all followers.
-    shown: Option<HashMap<ObjectId, FollowerId>>,
+    shown: Option<HashMap<ObjectKey, FollowerId>>,
     /// Objects of which the watch has told since the list began. The list may be older, so it says nothing about them: the watch
     /// tells of whatever comes.
-    told: HashSet<ObjectId>,
+    told: HashSet<ObjectKey>,
 }
 
 impl Audience {
@@ -129,14 +135,14 @@ impl Audience {
 
     /// The list shows an object: the followers that are told of it. `declaring` are those that declare it.
     pub(super) fn listed(&mut self, id: &ObjectId, part_of: &str, declaring: &[FollowerId]) -> Vec<FollowerId> {
-        let owner = self.owner(id, part_of);
+        let (owner, key) = (self.owner(id, part_of), self.keys.hash_one(id));
         let Some(list) = &mut self.list else { return Vec::new() };
-        if list.told.contains(id) {
+        if list.told.contains(&key) {
             return Vec::new();
         }
         if let Some(owner) = owner.filter(|owner| list.members.contains(owner)) {
             // If the label named another follower, the watch will tell that one.
-            list.shown.as_mut().unwrap_or(&mut self.shown).entry(id.clone()).or_insert(owner);
+            list.shown.as_mut().unwrap_or(&mut self.shown).entry(key).or_insert(owner);
         }
         let told: BTreeSet<FollowerId> = owner.iter().chain(declaring).copied().collect();
         told.into_iter().filter(|follower| list.members.contains(follower)).collect()
@@ -149,13 +155,14 @@ impl Audience {
         part_of: Option<&str>,
         declaring: &[FollowerId],
     ) -> Vec<(FollowerId, News)> {
+        let key = self.keys.hash_one(id);
         if let Some(list) = &mut self.list {
-            list.told.insert(id.clone());
+            list.told.insert(key);
         }
         let owner = part_of.and_then(|part_of| self.owner(id, part_of));
         let before = match owner.filter(|owner| self.hears(*owner)) {
-            Some(owner) => self.shown.insert(id.clone(), owner),
-            None => self.shown.remove(id),
+            Some(owner) => self.shown.insert(key, owner),
+            None => self.shown.remove(&key),
         };
         let news = if part_of.is_some() { News::Shown } else { News::Gone };
         let mut told: BTreeMap<FollowerId, News> = before.into_iter().map(|before| (before, News::Gone)).collect();

@@ -149,9 +149,8 @@ fn a_commit_in_force_stays_when_signatures_are_asked_for_later() {
     reader.remote.signers = Some(Signers::default());
     let error = reader.compile(Commit::from_hex(&commit).unwrap(), ClusterFacts::default(), None).unwrap_err();
     assert_eq!(error.class, FailureClass::Unsigned);
-    let git = Arc::new(reader.source.git.status());
-    let Some(Event::Restored { declared, .. }) = reader.restore(SourceCommit { commit, git }, ClusterFacts::default())
-    else {
+    let last = SourceCommit { commit, git: Arc::new(reader.source.git.status()), layout: reader.layout() };
+    let Some(Event::Restored { declared, .. }) = reader.restore(last, ClusterFacts::default()) else {
         panic!("restored")
     };
     assert_eq!(declared.unwrap().objects.len(), 1);
@@ -241,7 +240,8 @@ fn the_commit_in_force_is_compiled_again_for_other_namespaces_while_the_newest_o
     assert!(matches!(compiled, Some(Event::Compiled { declared: None, .. })));
     let two = live(&[("one", "x"), ("two", "x")]);
     assert!(reader.affected_by(two.as_ref()).is_none());
-    let last = SourceCommit { commit: good.clone(), git: Arc::new(reader.source.git.status()) };
+    let last =
+        SourceCommit { commit: good.clone(), git: Arc::new(reader.source.git.status()), layout: reader.layout() };
     let restored = |reader: &mut Reader, facts| match reader.restore(last.clone(), facts) {
         Some(Event::Restored { commit, declared }) if commit == good => declared.unwrap().objects.len(),
         other => panic!("{other:?}"),
@@ -352,10 +352,27 @@ fn a_commit_in_force_stays_without_its_sealed_files_when_their_key_is_gone() {
             reader.source.dir = "not-there".to_owned();
             git.dir = String::new();
         }
-        let last = SourceCommit { commit: commit.clone(), git: Arc::new(git) };
+        let last = SourceCommit { commit: commit.clone(), git: Arc::new(git), layout: reader.layout() };
         let Some(Event::Restored { declared, .. }) = reader.restore(last, other_key()) else { panic!("restored") };
         let declared = declared.unwrap();
         assert_eq!((declared.objects.len(), declared.withheld.len(), declared.partial), (1, 2, true));
         assert!(reader.uses_keys(), "another key gives another set");
+    }
+}
+
+#[test]
+fn a_commit_in_force_is_compiled_in_the_layout_that_it_had() {
+    let repo = Repo::new();
+    repo.write("a.yaml", OBJECT);
+    let commit = repo.commit();
+    let mut reader = reader_of(&repo, &Arc::default(), READ);
+    let (git, before) = (Arc::new(reader.source.git.status()), reader.layout());
+    reader.source.settings.format = SourceFormat::Hierarchy;
+    for (layout, objects) in [(before, Some(1)), (reader.layout(), None)] {
+        let last = SourceCommit { commit: commit.clone(), git: Arc::clone(&git), layout };
+        let Some(Event::Restored { declared, .. }) = reader.restore(last, ClusterFacts::default()) else {
+            panic!("restored")
+        };
+        assert_eq!(declared.map(|declared| declared.objects.len()), objects, "{layout:?}");
     }
 }

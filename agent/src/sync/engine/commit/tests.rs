@@ -66,7 +66,7 @@ fn a_commit_that_is_compiled_again_begins_anew_only_if_it_declares_something_els
 #[expect(clippy::disallowed_methods, reason = "a test needs some instant to begin with")]
 fn a_source_that_cannot_be_read_is_told_once_and_the_commit_of_before_is_asked_for() {
     let now = Instant::now();
-    let last = SourceCommit { commit: "b".repeat(40), git: Default::default() };
+    let last = SourceCommit { commit: "b".repeat(40), git: Default::default(), ..Default::default() };
     let mut state = begin_sync(&declared(&config_map("a")), TIMEOUT, now).0;
     let settings = Settings { last_in_force: Some(last), ..state.settings.clone() };
     state = State::new(settings);
@@ -119,7 +119,7 @@ fn a_deletion_is_withdrawn_when_another_source_is_followed() {
         let mut commands = state.step(compiled(&"b".repeat(40), &declared(&config_map("a"))), now);
         commands.extend(recorded(&mut state, now));
         assert_eq!(deleted(&commands).len(), 1);
-        let spec = SpecChange { git: git(repo), reconcile_timeout: TIMEOUT };
+        let spec = SpecChange { git: git(repo), layout: Default::default(), reconcile_timeout: TIMEOUT };
         let commands = state.step(Event::SpecChanged(Box::new(spec)), now);
         assert_eq!(commands.iter().any(|command| matches!(command, Command::Withdraw)), withdrawn, "{commands:?}");
         let report = state.last_report();

@@ -41,6 +41,7 @@ fn sync_of_kinds(kinds: BTreeSet<GroupKind>, recorded: BTreeSet<ObjectId>) -> St
         recorded,
         memory: Default::default(),
         git: Default::default(),
+        layout: Default::default(),
         last_in_force: None,
     })
 }

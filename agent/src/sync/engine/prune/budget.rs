@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+use crate::compile::Layout;
 use crate::model::object::ObjectId;
 use crate::sync::plan::guard::{Deletions, Prune};
 use crate::sync::plan::memory::{GuardMemory, PruneMark};
@@ -182,6 +183,11 @@ impl Prunes {
     pub(in crate::sync::engine) fn begin_commit(&mut self, commit: &str, objects: usize) {
         (self.found, self.before) = (false, if self.held.is_empty() { objects } else { objects.min(self.before) });
         self.granted.take_if(|granted| !granted.approval.starts_with(commit));
+    }
+
+    /// The layout of the commit in force, which a restart has to know.
+    pub(in crate::sync::engine) fn in_force(&mut self, layout: Layout) {
+        self.memory.layout = Some(layout);
     }
 
     /// Another source is followed: approvals are for nothing any more.

@@ -76,6 +76,7 @@ impl Scene {
             recorded: Default::default(),
             memory: Default::default(),
             git: Default::default(),
+            layout: Default::default(),
             last_in_force: None,
         });
         let (commands, record) = (Vec::new(), GuardMemory::default());
@@ -224,7 +225,11 @@ fn an_approved_commit_of_another_directory_is_held_and_the_state_before_stays() 
     let before = Arc::clone(&scene.state.last_report().sync.git);
     let git = Arc::new(GitStatus { dir: "mistyped".to_owned(), ..GitStatus::default() });
     let reconcile_timeout = Duration::from_secs(300);
-    scene.step(Event::SpecChanged(Box::new(SpecChange { git: Arc::clone(&git), reconcile_timeout })));
+    scene.step(Event::SpecChanged(Box::new(SpecChange {
+        git: Arc::clone(&git),
+        layout: Default::default(),
+        reconcile_timeout,
+    })));
     scene.commit('b', &declared(""));
     assert_eq!((scene.deletions(), scene.held().len()), (0, 1));
     let report = scene.state.last_report();
@@ -241,7 +246,7 @@ fn a_commit_of_another_spec_is_held_whole() {
     let mut scene = Scene::new();
     let git = Arc::clone(&scene.state.settings.git);
     // The name of the cluster is another, so that the same commit declares other objects.
-    let change = SpecChange { git, reconcile_timeout: Duration::from_secs(300) };
+    let change = SpecChange { git, layout: Default::default(), reconcile_timeout: Duration::from_secs(300) };
     scene.step(Event::SpecChanged(Box::new(change)));
     scene.commit('a', &config_maps(15..25));
     assert_eq!((scene.deletions(), scene.held().len()), (0, 1));

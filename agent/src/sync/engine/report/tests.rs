@@ -170,7 +170,7 @@ fn a_sync_is_syncing_while_anything_of_its_commit_is_unanswered() {
 fn a_sync_is_syncing_until_the_commit_before_is_read_again() {
     let now = begin();
     let settings = begin_sync(&declared(ONE), TIMEOUT, now).0.settings;
-    let last = SourceCommit { commit: "b".repeat(40), git: settings.git.clone() };
+    let last = SourceCommit { commit: "b".repeat(40), git: settings.git.clone(), ..Default::default() };
     let mut state = State::new(Settings { last_in_force: Some(last), ..settings });
     state.step(Event::SourceFailed(Finding::new(Code::Source, "no")), now);
     assert!(state.last_report().syncing);

@@ -58,7 +58,7 @@ fn a_sync_that_goes_keeps_no_object() {
 #[test]
 fn the_others_hear_that_a_sync_refuses_a_commit() {
     let mut scene = Scene::new(&config_map("mine"), held(FIRST, "", ""));
-    let source = |commit: &str| SourceCommit { commit: commit.to_owned(), git: Arc::default() };
+    let source = |commit: &str| SourceCommit { commit: commit.to_owned(), git: Arc::default(), ..Default::default() };
     let shared =
         |scene: &Scene, commit: &str| scene.state.others.shared.as_ref().map(|held| held.refuses(&source(commit)));
     scene.step(Event::Compiled { commit: SECOND.to_owned(), declared: None, findings: Vec::new() });

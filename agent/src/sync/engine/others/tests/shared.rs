@@ -28,7 +28,7 @@ fn a_commit_that_is_held_is_not_refused() {
     let mut scene = Scene::new(&maps(0..30), held(FIRST, "elsewhere", ""));
     scene.commit(SECOND, &maps(20..30));
     assert!(scene.findings()[0].starts_with("KNV2006"), "{:?}", scene.findings());
-    let source = SourceCommit { commit: SECOND.to_owned(), git: Arc::default() };
+    let source = SourceCommit { commit: SECOND.to_owned(), git: Arc::default(), ..Default::default() };
     assert!(scene.state.others.shared.as_ref().is_some_and(|shared| !shared.refuses(&source)));
 }
 

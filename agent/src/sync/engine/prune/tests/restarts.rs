@@ -34,7 +34,8 @@ impl Scene {
     ) {
         let lives = self.lives();
         let settings = self.state.settings.clone();
-        let last_in_force = Some(SourceCommit { commit: commit(before), git: Default::default() });
+        let last_in_force =
+            Some(SourceCommit { commit: commit(before), git: Default::default(), ..Default::default() });
         let recorded = lives.iter().filter(|_| recorded).map(Object::id).collect();
         let kinds = [GroupKind::new("", "ConfigMap")].into();
         self.commands.clear();
@@ -73,7 +74,7 @@ fn a_commit_that_was_in_force_before_a_restart_is_so_without_its_deletions() {
 fn a_commit_that_was_in_force_is_so_without_what_is_left_alone() {
     let mut scene = Scene::new();
     let (lives, settings) = (scene.lives(), scene.state.settings.clone());
-    let last_in_force = Some(SourceCommit { commit: commit('b'), git: Default::default() });
+    let last_in_force = Some(SourceCommit { commit: commit('b'), git: Default::default(), ..Default::default() });
     let recorded = lives.iter().map(Object::id).collect();
     let kinds = [GroupKind::new("", "ConfigMap")].into();
     scene.commands.clear();
