@@ -38,12 +38,8 @@ impl State {
         let deleted = matches!(outcome, Outcome::Deleted);
         match outcome {
             Outcome::Applied(live, remarks) => {
-                let is_other = |old: &Live| old.hash.is_some() && old.hash != live.hash;
-                let changes = id.is_crd() && self.objects.live(id).is_some_and(is_other);
+                self.schema_may_have_changed(id, &live, now);
                 self.took_effect(id, *live, remarks, place.class);
-                if changes {
-                    self.schema_changed(id, now);
-                }
                 self.expect_readiness(id, now);
                 self.repaired(id, repair, now);
                 failed = self.unkept_failed(id, now);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::model::object::{GroupKind, ObjectId};
+use crate::sync::live::Live;
 
 use super::State;
 use super::objects::Tracked;
@@ -27,8 +28,12 @@ impl ChangedSchemas {
 }
 
 impl State {
-    /// A CustomResourceDefinition was applied in another form than before.
-    pub(super) fn schema_changed(&mut self, crd: &ObjectId, now: Instant) {
+    /// An object was applied: a CustomResourceDefinition may have another form than before.
+    pub(super) fn schema_may_have_changed(&mut self, crd: &ObjectId, applied: &Live, now: Instant) {
+        let is_other = |old: &Live| old.hash.is_some() && old.hash != applied.hash;
+        if !crd.is_crd() || !self.objects.live(crd).is_some_and(is_other) {
+            return;
+        }
         let kind = self.declared_form(crd).and_then(|declared| declared.defined_kind());
         let Some(kind) = kind.filter(|kind| self.declared_of(kind).next().is_some()) else { return };
         self.schemas.0.insert(kind, now + HEEDED);
@@ -37,8 +42,9 @@ impl State {
 
     /// Applies the objects of kinds whose changed schema is heeded by now.
     pub(super) fn apply_by_changed_schemas(&mut self, now: Instant) {
-        let due = self.schemas.0.extract_if(.., |_, at| *at <= now).map(|(kind, _)| kind);
+        let due = self.schemas.0.iter().filter(|(_, at)| **at <= now).map(|(kind, _)| kind.clone());
         for kind in due.collect::<Vec<_>>() {
+            self.schemas.0.remove(&kind);
             let declared = self.declared_of(&kind).filter(|(_, declared)| !declared.ignores_mutation());
             let own = declared.filter(|(id, _)| self.objects.get(id).and_then(Tracked::own).is_some());
             for id in own.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
