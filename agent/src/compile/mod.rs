@@ -24,7 +24,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use options::{
-    ClosedFiles, CompileOptions, DynamicSelectors, Layout, NamespaceLabels, NamespaceStrategy, RepoScope, SourceFormat,
+    ClosedFiles, CompileOptions, DynamicSelectors, NamespaceLabels, NamespaceStrategy, RepoScope, SourceFormat,
+    SourceLayout,
 };
 #[cfg(feature = "cluster")]
 pub(crate) use validate::not_base64;

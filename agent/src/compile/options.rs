@@ -36,14 +36,14 @@ pub enum NamespaceStrategy {
 
 /// The rules by which files become objects: the same files declare other objects by other ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Layout {
+pub struct SourceLayout {
     /// The meaning of directories.
     pub format: SourceFormat,
     /// The treatment of Namespaces that are used and not declared.
     pub namespaces: NamespaceStrategy,
 }
 
-impl Layout {
+impl SourceLayout {
     const ALL: [(Self, &'static str); 4] = [
         (Self::of(SourceFormat::Hierarchy, NamespaceStrategy::Implicit), "hierarchy"),
         (Self::of(SourceFormat::Hierarchy, NamespaceStrategy::Explicit), "hierarchy/explicit"),
@@ -67,7 +67,7 @@ impl Layout {
 }
 
 /// As a sync object has it that says nothing of it.
-impl Default for Layout {
+impl Default for SourceLayout {
     fn default() -> Self {
         Self::of(SourceFormat::Hierarchy, NamespaceStrategy::Implicit)
     }

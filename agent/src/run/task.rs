@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::api::{GitSpec, Removal};
-use crate::compile::{Layout, NamespaceStrategy, SourceFormat};
+use crate::compile::{NamespaceStrategy, SourceFormat, SourceLayout};
 use crate::io::kubernetes::client::Cluster;
 use crate::io::reports::SyncObject;
 use crate::model::metadata::SyncId;
@@ -49,12 +49,12 @@ impl SyncTask {
     }
 
     /// The rules by which files become objects.
-    pub(super) fn layout(&self) -> Layout {
+    pub(super) fn layout(&self) -> SourceLayout {
         let namespaces = match self.implicit_namespaces {
             true => NamespaceStrategy::Implicit,
             false => NamespaceStrategy::Explicit,
         };
-        Layout { format: self.format, namespaces }
+        SourceLayout { format: self.format, namespaces }
     }
 
     /// The part of the spec that reports depend on.

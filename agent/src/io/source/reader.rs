@@ -16,7 +16,7 @@ use crate::api::GitStatus;
 use crate::compile::declared::DeclaredSet;
 use crate::compile::parse::{AgeKeys, ParsedFile};
 use crate::compile::{
-    ClosedFiles, CompileOptions, DynamicSelectors, Layout, NamespaceLabels, SourceFormat, compile_again,
+    ClosedFiles, CompileOptions, DynamicSelectors, NamespaceLabels, SourceFormat, SourceLayout, compile_again,
     dynamically_selected,
 };
 use crate::io::budget::ReadBudget;
@@ -265,9 +265,9 @@ impl Reader {
         Some(Event::Restored { commit: name, declared })
     }
 
-    fn layout(&self) -> Layout {
+    fn layout(&self) -> SourceLayout {
         let CompileOptions { format, namespaces, .. } = self.source.settings;
-        Layout { format, namespaces }
+        SourceLayout { format, namespaces }
     }
 
     /// Brings the kinds that the sync's CRDs define so far, which are to be known before the first compilation.
@@ -283,7 +283,7 @@ impl Reader {
     }
 
     /// A reader of a commit of another source.
-    fn of(&mut self, git: &GitStatus, commit: &str, layout: Layout) -> Self {
+    fn of(&mut self, git: &GitStatus, commit: &str, layout: SourceLayout) -> Self {
         self.take_defined_kinds();
         let mut source = self.source.clone();
         source.git.repo.clone_from(&git.repo);

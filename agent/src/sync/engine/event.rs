@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::api::GitStatus;
-use crate::compile::Layout;
+use crate::compile::SourceLayout;
 use crate::compile::declared::DeclaredSet;
 use crate::model::finding::Finding;
 use crate::model::object::{GroupKind, Object, ObjectId};
@@ -109,7 +109,7 @@ pub struct SpecChange {
     /// The source.
     pub git: Arc<GitStatus>,
     /// The rules by which files become objects.
-    pub layout: Layout,
+    pub layout: SourceLayout,
     /// Time for which an object may wait for another one to become ready.
     pub reconcile_timeout: Duration,
 }

@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::api::GitStatus;
-use crate::compile::Layout;
+use crate::compile::SourceLayout;
 use crate::compile::declared::{DeclaredObject, DeclaredSet};
 use crate::model::finding::Code;
 use crate::model::metadata::SyncId;
@@ -90,7 +90,7 @@ pub struct Settings {
     /// The source, as the status names it.
     pub git: Arc<GitStatus>,
     /// The rules by which files become objects.
-    pub layout: Layout,
+    pub layout: SourceLayout,
     /// The commit that was in force when the process before ended, from the sync's status.
     pub last_in_force: Option<SourceCommit>,
 }
@@ -103,7 +103,7 @@ pub struct SourceCommit {
     /// The source.
     pub git: Arc<GitStatus>,
     /// The rules by which its files become objects.
-    pub layout: Layout,
+    pub layout: SourceLayout,
 }
 
 /// The commit that the cluster is kept at.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::compile::Layout;
+use crate::compile::SourceLayout;
 use crate::model::metadata::annotation;
 use crate::model::object::ObjectId;
 use crate::sync::moment::Moment;
@@ -36,7 +36,7 @@ pub struct GuardMemory {
     /// The proof that an object is the sync's own.
     pub proof: Proof,
     /// The layout of the commit in force; `None` before there is one.
-    pub layout: Option<Layout>,
+    pub layout: Option<SourceLayout>,
 }
 
 /// A digest of one deletion that was let pass.
@@ -69,7 +69,7 @@ impl GuardMemory {
     pub fn notes(&self, now: &Moment) -> GuardNotes {
         let passed: Vec<String> = self.passed.iter().take(PASSED).map(|mark| format!("{:08x}", mark.0)).collect();
         let lost = if self.proof == Proof::Approval { "true" } else { "" };
-        let layout = self.layout.map_or("", Layout::name);
+        let layout = self.layout.map_or("", SourceLayout::name);
         let values = [self.recent.text(now), passed.join(" "), lost.to_owned(), layout.to_owned()];
         Self::KEYS.into_iter().zip(values).filter(|(_, value)| !value.is_empty()).collect()
     }
@@ -82,7 +82,7 @@ impl GuardMemory {
             recent: RecentPrunes::parse(text(annotation::RECENT_PRUNES), now),
             passed: marks.filter_map(|mark| u32::from_str_radix(mark, 16).ok().map(PruneMark)).collect(),
             proof: if text(annotation::RECORD_LOST).is_empty() { Proof::Record } else { Proof::Approval },
-            layout: Layout::parse(text(annotation::LAYOUT_IN_FORCE)),
+            layout: SourceLayout::parse(text(annotation::LAYOUT_IN_FORCE)),
         }
     }
 
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(passed.len(), 2);
         let mut recent = RecentPrunes::default();
         recent.add(2, 30, now.instant);
-        let layout = Layout::parse("unstructured/explicit");
+        let layout = SourceLayout::parse("unstructured/explicit");
         assert!(layout.is_some());
         let memory = GuardMemory { recent, passed, proof: Proof::Approval, layout };
         assert_eq!(GuardMemory::of(&memory.notes(&now), &now), memory);

@@ -321,16 +321,14 @@ impl Feed {
         self.opened().await;
         let mut joining: Option<Joining> = None;
         let mut join_at = Instant::now();
-        // The highest version when the list beside the watch began: its pages are at least as new, unless etcd was restored. What the
-        // watch tells meanwhile is newer, and [`Audience`] leaves it out of the list.
+        // Pages of the list beside the watch are as new as this, or etcd was restored. The list says nothing of what the watch tells meanwhile.
         let mut began_at = 0;
         loop {
             if joining.is_none()
                 && join_at <= Instant::now()
                 && let Some(pages) = self.begin_list(served, false).await
             {
-                joining = Some(next_page(Arc::clone(&cluster), pages));
-                began_at = self.newest;
+                (joining, began_at) = (Some(next_page(Arc::clone(&cluster), pages)), self.newest);
             }
             let waiting = joining.is_none() && join_at > Instant::now();
             tokio::select! {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use crate::compile::Layout;
+use crate::compile::SourceLayout;
 use crate::model::object::ObjectId;
 use crate::sync::plan::guard::{Deletions, Prune};
 use crate::sync::plan::memory::{GuardMemory, PruneMark};
@@ -186,7 +186,7 @@ impl Prunes {
     }
 
     /// The layout of the commit in force, which a restart has to know.
-    pub(in crate::sync::engine) fn in_force(&mut self, layout: Layout) {
+    pub(in crate::sync::engine) fn in_force(&mut self, layout: SourceLayout) {
         self.memory.layout = Some(layout);
     }
 

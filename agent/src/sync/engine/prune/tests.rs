@@ -107,7 +107,7 @@ impl Scene {
         let mut at = 0;
         while at < self.commands.len() {
             let answer = match &self.commands[at] {
-                // It was there before, and is of nobody.
+                // The Namespace was there before, and no sync has it.
                 Command::Apply(object, ..) if object.implicit => {
                     let there = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {
                         "name": object.id.name(), "uid": "before", "resourceVersion": "1",
