@@ -472,7 +472,7 @@ fn is_unchangeable(why: &Finding) -> bool {
     ];
     // The words about a Secret are not told.
     let is_hidden =
-        || why.message.ends_with("refuses it (HTTP 422)") && why.hint.iter().any(|it| it.contains("keeps its value"));
+        || why.message.contains("refuses it (HTTP 422)") && why.hint.iter().any(|it| it.contains("keeps its value"));
     WORDS.iter().any(|words| why.message.contains(words)) || is_hidden()
 }
 

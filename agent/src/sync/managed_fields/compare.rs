@@ -161,9 +161,9 @@ impl Comparison<'_> {
     }
 
     /// `false` if another client has given a field of a custom resource a value in the place of a null, which the API server keeps, takes
-    /// for nothing or fills with a default.
+    /// for nothing or fills with a default. A null in an apply takes no map away.
     fn is_null(&self, live: Option<&Value>, ours: Ownership<'_>) -> bool {
-        live.is_none_or(Value::is_null)
+        live.is_none_or(|live| live.is_null() || live.is_object())
             || self.typed
             || self.at.is_in_metadata()
             || self.basis == Basis::Answer
@@ -644,6 +644,7 @@ mod tests {
         assert_eq!(of_others("a.b", json!("evil"), Basis::Unknown), [".spec.proxy"]);
         assert_eq!(of_others("a.b", json!("evil"), Basis::Changed), [".spec.proxy"]);
         assert_eq!(of_others("a.b", Value::Null, Basis::Changed), [""; 0]);
+        assert_eq!(of_others("a.b", json!({"x": 1}), Basis::Changed), [""; 0], "an apply leaves it");
         assert_eq!(of_others("a.b", json!("default"), Basis::Answer), [""; 0]);
         assert_eq!(of_others("apps", json!("x"), Basis::Changed), [""; 0], "built-in kinds have no nulls");
         assert_eq!(check("a.b", json!("default"), FIELD_MANAGER, Basis::Unknown), [""; 0]);

@@ -66,7 +66,8 @@ impl<'a> Projection<'a> {
     fn without_trace(&mut self, live: &Value, declared: Option<&Value>) -> Option<Value> {
         let is_kept = !(self.typed || self.at.path == ".status" || self.at.is_in_metadata());
         match declared.filter(|declared| is_kept && leaves_no_trace(declared))? {
-            Value::Null => Some(live.clone()),
+            // An apply of a null leaves a map as it is.
+            Value::Null => Some(if live.is_object() { Value::Null } else { live.clone() }),
             declared => Some(self.map(live.as_object()?, &Map::new(), Some(declared.as_object()?))),
         }
     }
@@ -161,6 +162,7 @@ mod tests {
         for spec in [json!({"n": 1, "proxy": null}), json!({"n": 1, "proxy": "evil"}), json!({"n": 1})] {
             assert_eq!(kept("a.b", spec.clone()), spec);
         }
+        assert_eq!(kept("a.b", json!({"n": 1, "proxy": {"x": 1}})), json!({"n": 1, "proxy": null}));
         assert_eq!(kept("apps", json!({"n": 1, "proxy": "x"})), json!({"n": 1}));
     }
 

@@ -279,8 +279,19 @@ const REQUIRED: &str = "FieldValueRequired";
 /// The words in which the API server says that it cannot reach a webhook.
 const UNCALLED: &str = "failed to call webhook: Post";
 
-fn denial(message: &str) -> Option<(usize, &str)> {
-    DENIALS.iter().find_map(|words| Some((message.find(words)?, *words)))
+/// The policy or the webhook that denies a request, in the words of the API server. A value of the object can hold such words too, but
+/// not in this place.
+fn denial(message: &str) -> Option<String> {
+    let is_name = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || ['-', '.'].contains(&c));
+    if let Some(webhook) = message.strip_prefix("admission webhook \"") {
+        let (name, _) = webhook.split_once("\" denied the request")?;
+        return Some(name).filter(is_name).map(|name| format!("admission webhook \"{name}\" denied the request"));
+    }
+    let (_, policy) = message.split_once(" is forbidden: ValidatingAdmissionPolicy '")?;
+    let (policy, binding) = policy.split_once("' with binding '")?;
+    let (binding, _) = binding.split_once("' denied request")?;
+    let denial = || format!("ValidatingAdmissionPolicy '{policy}' with binding '{binding}' denied request");
+    [policy, binding].iter().all(is_name).then(denial)
 }
 
 fn causes(status: &Status) -> impl Iterator<Item = &StatusCause> {
@@ -297,20 +308,21 @@ fn lacks_values(status: &Status) -> bool {
 /// The part of a refusal that quotes no value of the object: what refuses it, and the fields that are refused.
 fn harmless_words(status: &Status) -> Option<String> {
     let message = status.message.as_str();
-    if let Some((at, words)) = denial(message) {
-        let before = message[..at].rsplit_once(" is forbidden: ").map_or(&message[..at], |(_, denial)| denial);
-        return Some(format!("{before}{words} (its own words are withheld: they may quote a value)"));
+    if let Some(denial) = denial(message) {
+        return Some(format!("{denial} (its own words are withheld: they may quote a value)"));
     }
-    if let Some(at) = message.find(QUOTA) {
-        return Some(message[at..].to_owned());
-    }
-    if message.contains(UNCALLED) {
-        return Some(message.to_owned());
+    match status.code {
+        403 if message.contains(QUOTA) => return message.find(QUOTA).map(|at| message[at..].to_owned()),
+        500 if message.contains(UNCALLED) => return Some(message.to_owned()),
+        _ => {}
     }
     let fields = causes(status).map(|cause| match cause.reason.as_str() {
         REQUIRED => format!("{}: Required value", cause.field),
         // A key may be a value that stands in the wrong place.
-        reason => format!("{}: {reason}", cause.field.split('[').next().unwrap_or_default()),
+        reason => {
+            let field = cause.field.split('[').next().unwrap_or_default();
+            format!("{field}: {}", reason.strip_prefix("FieldValue").unwrap_or(reason))
+        }
     });
     Some(fields.collect::<Vec<_>>().join(", ")).filter(|fields| !fields.is_empty())
 }
@@ -436,8 +448,10 @@ mod tests {
         let causes =
             serde_json::json!([{"reason": "FieldValueInvalid", "field": "data[hunter2]", "message": "hunter2"}]);
         let (words, hint) = refusal(422, "hunter2", causes);
-        assert_eq!((words.as_str(), hint.as_str()), ("422): data: FieldValueInvalid", WITHHELD));
-        assert_eq!(refusal(400, "hunter2", none()), ("400)".to_owned(), WITHHELD.to_owned()));
+        assert_eq!((words.as_str(), hint.as_str()), ("422): data: Invalid", WITHHELD));
+        for message in ["hunter2", "type: Invalid value: \"hunter2 denied request", "hunter2 exceeded quota: hunter2"] {
+            assert_eq!(refusal(400, message, none()), ("400)".to_owned(), WITHHELD.to_owned()));
+        }
     }
 
     #[test]
