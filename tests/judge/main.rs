@@ -41,8 +41,8 @@ use schema::Schemas;
 pub(crate) const JSON: &str = "application/json";
 
 /// The rounds of a usual run, and those that showed a fault of repairs once.
-const SEEDS: &str =
-    "0..400,820024,820111,820454,820588,821208,821384,822337,824850,830543,833336,838842,839929,900503,1028135,1033175";
+const SEEDS: &str = "0..400,820024,820111,820454,820588,821208,821384,822337,824850,830543,833336,838842,839929,900503,\
+                     1028135,1033175,1200000..1200040,1203905,1205672";
 /// Rounds at a time.
 const AT_ONCE: usize = 12;
 /// Rounds that may get no answer, and after how many rounds one more: the API server closes a connection now and then.

@@ -50,6 +50,10 @@ impl<'a> Projection<'a> {
             let declared = declared.and_then(|declared| declared.get(name));
             let was = self.at.enter(name);
             let ours = match node_of(name, fields) {
+                // An apply of a null leaves a map as it is.
+                _ if declared.is_some_and(Value::is_null) && value.is_object() && self.keeps_nulls() => {
+                    Some(Value::Null)
+                }
                 Some(node) if self.is_empty_to_us(name, value, node, declared) && value.is_array() => Some(json!([])),
                 Some(node) if self.is_empty_to_us(name, value, node, declared) => Some(json!({})),
                 Some(node) => Some(self.value(value, node, declared)),
@@ -64,12 +68,15 @@ impl<'a> Projection<'a> {
     /// The declared maps in a map of a custom resource that leaves no trace in our entry: they are there until another client removes
     /// them. Of a declared null, the value that is in its place.
     fn without_trace(&mut self, live: &Value, declared: Option<&Value>) -> Option<Value> {
-        let is_kept = !(self.typed || self.at.path == ".status" || self.at.is_in_metadata());
-        match declared.filter(|declared| is_kept && leaves_no_trace(declared))? {
-            // An apply of a null leaves a map as it is.
-            Value::Null => Some(if live.is_object() { Value::Null } else { live.clone() }),
+        match declared.filter(|declared| self.keeps_nulls() && leaves_no_trace(declared))? {
+            Value::Null => Some(live.clone()),
             declared => Some(self.map(live.as_object()?, &Map::new(), Some(declared.as_object()?))),
         }
+    }
+
+    /// `true` where the API server keeps nulls and empty lists.
+    fn keeps_nulls(&self) -> bool {
+        !(self.typed || self.at.path == ".status" || self.at.is_in_metadata())
     }
 
     /// `true` for a map or list that is declared empty and whose content is beside what is ours.
@@ -155,14 +162,15 @@ mod tests {
     fn what_is_in_the_place_of_a_declared_null_counts() {
         let kept = |group: &str, live: Value| {
             let kind = |spec: Value| object(json!({"apiVersion": format!("{group}/v1"), "kind": "X", "spec": spec}));
-            let declared = kind(json!({"n": 1, "proxy": null}));
-            let fields = json!({"f:spec": {"f:n": {}}});
+            let declared = kind(json!({"n": 1, "proxy": null, "mine": null}));
+            let fields = json!({"f:spec": {"f:n": {}, "f:mine": {}}});
             projection(&kind(live), fields.as_object().expect("a map"), &declared)["spec"].clone()
         };
         for spec in [json!({"n": 1, "proxy": null}), json!({"n": 1, "proxy": "evil"}), json!({"n": 1})] {
             assert_eq!(kept("a.b", spec.clone()), spec);
         }
         assert_eq!(kept("a.b", json!({"n": 1, "proxy": {"x": 1}})), json!({"n": 1, "proxy": null}));
+        assert_eq!(kept("a.b", json!({"n": 1, "mine": {"x": 1}})), json!({"n": 1, "mine": null}));
         assert_eq!(kept("apps", json!({"n": 1, "proxy": "x"})), json!({"n": 1}));
     }
 
